@@ -1,0 +1,84 @@
+"""Questions about a version, answered by DuckDB: a view per node, and `ledger` and `lineage` over all of them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from curation.errors import CurateError
+from curation.store.objects import Store
+from curation.store.versions import Version
+
+
+class QueryError(CurateError):
+    """SQL that DuckDB does not take. The message is DuckDB's."""
+
+    exit_code = 2
+
+
+def open_views(store: Store, version: Version) -> duckdb.DuckDBPyConnection:
+    """A connection with the views of a version, which can read nothing else.
+
+    Views: `ledger`, `lineage`, `shards`, and one per node (`recordings`, `utterances`, `transcripts`, `samples`,
+    `encoded`, …) with all rows that the node saw, kept or not (`verdict`).
+    """
+    connection = duckdb.connect()
+    if store.is_local:
+        connection.execute("set allowed_directories = $1", [[store.root]])
+        connection.execute("set enable_external_access = false")
+    for role in ("ledger", "lineage"):
+        paths = [part.files[role].path for node in version.nodes for part in version.receipts(node.name) if role in part.files]
+        _view(connection, store, role, paths)
+    for node in version.nodes:
+        receipts = version.receipts(node.name)
+        paths = [part.files[role].path for part in receipts for role in ("rows", "table", "index") if role in part.files]
+        _view(connection, store, node.name, paths)
+    shards = pa.Table.from_pylist([vars(shard) for shard in version.shards])
+    if shards.num_rows:
+        connection.register("shards", shards)
+    connection.execute("set lock_configuration = true")
+    return connection
+
+
+def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+    """The answer to a question in SQL.
+
+    Raises:
+        QueryError: with DuckDB's message.
+    """
+    try:
+        answer = connection.sql(sql)
+        return pa.table({}) if answer is None else answer.to_arrow_table()
+    except duckdb.Error as error:
+        raise QueryError(str(error)) from error
+
+
+def why(connection: duckdb.DuckDBPyConnection, row_id: str) -> Iterator[dict[str, Any]]:
+    """Everything that was decided about a row, about what it was made of, and about what was made of it.
+
+    Raises:
+        QueryError: if no such row is in the version.
+    """
+    family = """
+        with recursive
+        up(id, steps) as (select $1, 0 union select parent, steps - 1 from up join lineage on child = id),
+        down(id, steps) as (select $1, 0 union select child, steps + 1 from down join lineage on parent = id),
+        family as (select id, min(steps) as steps from (from up union from down) group by id)
+        select steps, l.* from family join ledger l on l.row_id = id order by steps, l.row_id, verdict, node
+    """
+    found = connection.sql(family, params=[row_id]).to_arrow_table().to_pylist()
+    if not found:
+        raise QueryError(f"no row {row_id!r} in this version; `select row_id from ledger` lists them")
+    yield from found
+
+
+def _view(connection: duckdb.DuckDBPyConnection, store: Store, name: str, paths: list[str]) -> None:
+    if not paths:
+        return
+    if not store.is_local:
+        tables = [store.read_table(path) for path in paths]
+        connection.register(name, pa.concat_tables(tables, promote_options="default"))
+        return
+    files = ", ".join("'" + str(store.local_path(path)).replace("'", "''") + "'" for path in paths)
+    connection.execute(f'create view "{name}" as from read_parquet([{files}], union_by_name = true)')

@@ -1,0 +1,54 @@
+"""Names made from content: of values, of files, of rows; and randomness drawn from names."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+CHUNK_BYTES = 1 << 20
+
+
+def digest(value: Any) -> str:
+    """xxh3-128, in hex, of a value made of None, bool, numbers, strings, lists and mappings (keys are sorted)."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    return xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
+
+
+def bytes_digest(data: bytes | memoryview) -> str:
+    """xxh3-128, in hex, of bytes."""
+    return xxhash.xxh3_128_hexdigest(data)
+
+
+def file_digest(path: Path) -> str:
+    """xxh3-128, in hex, of a file's bytes, or of all files below a folder with their names."""
+    if path.is_dir():
+        return digest({str(p.relative_to(path)): file_digest(p) for p in sorted(path.rglob("*")) if p.is_file()})
+    state = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+def row_digests(rows: pa.Table, columns: Sequence[str]) -> list[str]:
+    """One digest per row of the named columns' values, whatever the table's chunking and column order."""
+    values = rows.select(sorted(columns)).to_pylist()
+    return [digest(value) for value in values]
+
+
+def draw(seed: int, row_id: str, purpose: str) -> float:
+    """A number in [0, 1) that depends on the seed, the row and the purpose alone."""
+    return xxhash.xxh3_64_intdigest(f"{seed}\x1f{purpose}\x1f{row_id}".encode()) / 2**64
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"bytes": bytes_digest(bytes(value))}
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if hasattr(value, "fingerprint"):
+        return value.fingerprint()
+    raise TypeError(f"no digest for {type(value).__name__}")

@@ -1,0 +1,139 @@
+"""Recipes: YAML that users edit, checked key by key.
+
+A recipe is a name (of those in the installed package) or a file. `extends:` takes another as its base; `--set a.b=c` has
+the last word. Mappings are merged, except that a mapping with another `engine` replaces the one it meets: the keys of one
+engine mean nothing to another.
+"""
+
+from collections.abc import Hashable, Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from curation.errors import RecipeError
+
+MAX_DEPTH = 10
+Model = TypeVar("Model", bound="Recipe")
+
+
+class Recipe(BaseModel):
+    """What all recipes have. A pipeline's recipe adds its stages."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    pipeline: str
+    dataset: str = Field(pattern=r"^(?!parts$|measures$|attempts$)[a-z0-9][a-z0-9_-]*$")
+    allow_licences: tuple[str, ...] | None = None
+    max_failed_share: float = Field(0.05, ge=0, le=1)
+
+
+def engine_shorthand(value: Any) -> Any:
+    """`name:model`, as it is written in a `--set`, as the mapping that it stands for."""
+    if not isinstance(value, str):
+        return value
+    name, _, model = value.partition(":")
+    return {"engine": name, "model": model} if model else {"engine": name}
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    files = resources.files("recipes").iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
+def read_recipe(name: str, sets: Sequence[str] = ()) -> dict[str, Any]:
+    """The mapping of a recipe, with what it extends and what is set, not yet checked against a pipeline.
+
+    Raises:
+        RecipeError: no such recipe, YAML that cannot be read, or a `--set` that is not `key=value`.
+    """
+    value = _extended(name, None, MAX_DEPTH)
+    for setting in sets:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise RecipeError(f"--set {setting!r}: write key=value, such as --set source.path=/data/podcasts")
+        try:
+            new: Any = yaml.safe_load(text) if text.strip() else None
+        except yaml.YAMLError as error:
+            raise RecipeError(f"--set {key}: {text!r} is not YAML: {_one_line(error)}") from error
+        for part in reversed(key.strip().split(".")):
+            new = {part: new}
+        value = merged(value, new)
+    return value
+
+
+def check_recipe(model: type[Model], value: dict[str, Any], name: str) -> Model:
+    """A recipe as its pipeline's model.
+
+    Raises:
+        RecipeError: naming every key that is unknown or wrong.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise RecipeError("\n".join(_lines(name, error))) from error
+
+
+def merged(base: Any, over: Any) -> Any:
+    """`over` on top of `base`, mapping by mapping."""
+    if not isinstance(base, dict) or not isinstance(over, dict):
+        return over
+    if "engine" in over and over["engine"] != base.get("engine"):
+        return over
+    return base | {key: merged(base[key], value) if key in base else value for key, value in over.items()}
+
+
+def _extended(name: str, beside: Path | None, depth: int) -> dict[str, Any]:
+    text, path = _text(name, beside)
+    try:
+        value = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"recipe {name}: {_one_line(error)}") from error
+    if not isinstance(value, dict):
+        raise RecipeError(f"recipe {name}: a recipe is a mapping of keys, this is {type(value).__name__}")
+    base = value.pop("extends", None)
+    if base is None:
+        return value
+    if depth == 0 or not isinstance(base, str):
+        raise RecipeError(f"recipe {name}: `extends: {base}` is not a recipe, or extends itself")
+    return dict(merged(_extended(base, path, depth - 1), value))
+
+
+def _text(name: str, beside: Path | None) -> tuple[str, Path | None]:
+    places = [Path(name)] if beside is None else [beside / name]
+    try:
+        for path in places:
+            if path.suffix in (".yaml", ".yml") and path.is_file():
+                return path.read_text(encoding="utf-8"), path.parent
+        if name in recipe_names():
+            return (resources.files("recipes") / f"{name}.yaml").read_text(encoding="utf-8"), None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe {name}: cannot be read: {error}") from error
+    raise RecipeError(f"no recipe {name!r}: give a .yaml file, or one of {', '.join(recipe_names())}")
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        for i, key in enumerate(keys):
+            if key in keys[:i]:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _lines(name: str, error: ValidationError) -> Iterator[str]:
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            yield f"recipe {name}: unknown key {key}"
+        else:
+            yield f"recipe {name}: {key or 'recipe'}: {problem['msg']}, not {problem['input']!r:.80}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,257 @@
+"""The chain: one block of rows through the stages of a map, with every row accounted for.
+
+Stages see undecided rows only. A stage that raises is tried again on halves, down to the group of rows that it cannot
+take, and that group alone is failed. A row that a stage leaves out without having made others of it is a defect of the
+stage, and is named.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.errors import EngineMissing, StageError
+from curation.hashing import row_digests
+from curation.stage import Stage, fail, mark, undecided, with_column
+from schemas.ledger import FAILED, KEPT, LEDGER, LINEAGE
+from schemas.rows import ROW_COLUMNS
+
+
+class MeasureCache(Protocol):
+    """Where costly measures are kept, by the values that they were made from."""
+
+    def find(self, stage: Stage, keys: Sequence[str]) -> pa.Table | None:
+        """The known ones: `key` and the columns that the stage writes, one row per key. None where there are none."""
+
+    def keep(self, stage: Stage, rows: pa.Table) -> None:
+        """Keep the stage's columns of rows that have their `key`."""
+
+
+@dataclass
+class Outcome:
+    """What a block became.
+
+    Attributes:
+        rows: every row that went in or was made, except those that others were made of; `verdict` says which are kept.
+        ledger: one row per row that went in or was made.
+        lineage: (child, parent) edges.
+        timings: CPU seconds by stage.
+    """
+
+    rows: pa.Table
+    ledger: pa.Table
+    lineage: pa.Table
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Rows by kind and verdict."""
+        counted = self.ledger.group_by(["kind", "verdict"]).aggregate([([], "count_all")])
+        counts: dict[str, dict[str, int]] = {}
+        for row in counted.sort_by([("kind", "ascending"), ("verdict", "ascending")]).to_pylist():
+            counts.setdefault(row["kind"], {})[row["verdict"]] = row["count_all"]
+        return counts
+
+    @property
+    def made(self) -> dict[str, int]:
+        """Rows that were made here, by kind."""
+        kinds = self.ledger.filter(self.ledger["made"])["kind"].to_pylist()
+        return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+
+
+@dataclass
+class _Block:
+    """A block on its way: who came in, who was made of whom, who is decided, and by which stage."""
+
+    node: str
+    incoming: set[str]
+    made: dict[str, list[str]] = field(default_factory=dict)
+    decided: list[pa.Table] = field(default_factory=list)
+    consumed: list[pa.Table] = field(default_factory=list)
+
+
+def run_chain(
+    node: str,
+    stages: Sequence[Stage],
+    rows: pa.Table,
+    *,
+    together: str = "row_id",
+    measures: MeasureCache | None = None,
+    entering: Callable[[str], None] = lambda stage: None,
+) -> Outcome:
+    """Take a block of rows through stages.
+
+    Args:
+        rows: with the columns of `schemas.rows`, one row per `row_id`.
+        together: the column whose equal values must stay in one block (a merging stage needs all of a recording).
+        entering: told each stage's name before it runs, so that a crash can be charged to it.
+    """
+    block = _Block(node, set(rows["row_id"].to_pylist()))
+    timings: dict[str, float] = {}
+    for stage in stages:
+        if not rows.num_rows:
+            break
+        entering(stage.name)
+        started = time.process_time()
+        result = _apply(stage, rows, together, measures)
+        timings[stage.name] = timings.get(stage.name, 0.0) + time.process_time() - started
+        rows = _account(block, stage, rows, result)
+    return _outcome(block, rows, timings)
+
+
+def _apply(stage: Stage, rows: pa.Table, together: str, measures: MeasureCache | None) -> pa.Table:
+    """One stage over a block; what raises is cut in halves until the group that raises stands alone."""
+    try:
+        if stage.costly and measures is not None:
+            return _measured(stage, rows, measures)
+        return stage(rows)
+    except (StageError, EngineMissing):
+        raise
+    except Exception as error:
+        halves = _halves(rows, together)
+        if halves is None:
+            return fail(rows, [error] * rows.num_rows)
+    return pa.concat_tables([_apply(stage, half, together, measures) for half in halves], promote_options="default")
+
+
+def _halves(rows: pa.Table, together: str) -> tuple[pa.Table, pa.Table] | None:
+    keys = rows[together].to_pylist()
+    borders = [i for i in range(1, len(keys)) if keys[i] != keys[i - 1]]
+    if not borders:
+        return None
+    middle = min(borders, key=lambda i: abs(i - len(keys) / 2))
+    return rows.slice(0, middle), rows.slice(middle)
+
+
+def _measured(stage: Stage, rows: pa.Table, measures: MeasureCache) -> pa.Table:
+    """A costly stage over the rows whose measures are not known yet, and the known ones put beside them."""
+    keys = row_digests(rows, stage.reads)
+    known = measures.find(stage, keys)
+    place = {} if known is None else {key: i for i, key in enumerate(known["key"].to_pylist())}
+    todo = pa.array([key not in place for key in keys])
+    done: list[pa.Table] = []
+    if pc.any(todo).as_py():
+        fresh = stage(rows.filter(todo))
+        fresh_keys = pa.chunked_array([[key for key in keys if key not in place]], pa.string())
+        measures.keep(stage, undecided(fresh.append_column("key", fresh_keys)))
+        done.append(fresh)
+    if known is not None:
+        found = rows.filter(pc.invert(todo))
+        values = known.take(pa.array([place[key] for key in keys if key in place], pa.int64()))
+        for name in stage.writes:
+            found = with_column(found, name, values[name])
+        done.append(found)
+    both = pa.concat_tables(done, promote_options="default")
+    where = {row_id: i for i, row_id in enumerate(both["row_id"].to_pylist())}
+    return both.take(pa.array([where[row_id] for row_id in rows["row_id"].to_pylist()], pa.int64()))
+
+
+def _account(block: _Block, stage: Stage, before: pa.Table, after: pa.Table) -> pa.Table:
+    """Book what a stage did: rows decided, rows made, rows that others were made of. Returns those that go on."""
+    for name in (*stage.writes, *ROW_COLUMNS):
+        if name not in after.column_names and after.num_rows:
+            raise StageError(f"stage {stage.name} did not write its column {name!r}")
+    ids_before = before["row_id"].to_pylist()
+    ids_after = after["row_id"].to_pylist()
+    if len(set(ids_after)) != len(ids_after):
+        raise StageError(f"stage {stage.name} gave two rows one id")
+    here = set(ids_before)
+    for row in after.select(["row_id", "parents"]).to_pylist() if "parents" in after.column_names else ():
+        if row["row_id"] not in here:
+            block.made[row["row_id"]] = row["parents"] or []
+    parents = {parent for row_id in ids_after if row_id not in here for parent in block.made.get(row_id, ())}
+    orphans = [row_id for row_id in ids_after if row_id not in here and not block.made.get(row_id)]
+    if orphans:
+        raise StageError(f"stage {stage.name} made the row {orphans[0]} without naming its parents")
+    gone = here - set(ids_after)
+    if vanished := gone - parents:
+        raise StageError(f"stage {stage.name} lost the row {min(vanished)} without a verdict")
+    if gone:
+        block.consumed.append(before.filter(pa.array([row_id in gone for row_id in ids_before])))
+    after = after.drop_columns([name for name in ("parents", *stage.drops) if name in after.column_names])
+    if "decision" in after.column_names:
+        hits = pc.is_valid(after["decision"])
+        if pc.any(hits).as_py():
+            decided = after.filter(hits)
+            block.decided.append(decided.append_column("stage", pa.repeat(stage.name, decided.num_rows)))
+        after = undecided(after)
+    return after
+
+
+def _outcome(block: _Block, kept: pa.Table, timings: dict[str, float]) -> Outcome:
+    kept = kept.append_column("digest", pa.array(row_digests(kept, kept.column_names), pa.string()))
+    rows = pa.concat_tables([kept, *block.decided], promote_options="default")
+    ledger = [_entries(block, table) for table in (rows, *block.consumed)]
+    verdicts = pa.array([KEPT] * kept.num_rows, pa.string())
+    if block.decided:
+        decided = pc.struct_field(rows["decision"], "verdict")
+        verdicts = pc.coalesce(decided, pa.scalar(KEPT))
+        rows = rows.drop_columns(["decision", "stage"])
+    edges = [
+        {"child": child, "parent": parent, "node": block.node}
+        for child, parents in block.made.items()
+        for parent in parents
+    ]
+    lineage = pa.Table.from_pylist(edges, LINEAGE)
+    return _in_order(Outcome(rows.append_column("verdict", verdicts), pa.concat_tables(ledger), lineage, timings))
+
+
+def _in_order(outcome: Outcome) -> Outcome:
+    """Rows, columns and edges in one order, however the block was cut on the way."""
+    return Outcome(
+        rows=outcome.rows.select(sorted(outcome.rows.column_names)).sort_by("row_id"),
+        ledger=outcome.ledger.sort_by("row_id"),
+        lineage=outcome.lineage.sort_by([("child", "ascending"), ("parent", "ascending")]),
+        timings=outcome.timings,
+    )
+
+
+def _entries(block: _Block, rows: pa.Table) -> pa.Table:
+    """Ledger entries of rows; those without a decision are kept."""
+    wanted = [name for name in ("row_id", "kind", "uri", "decision", "stage") if name in rows.column_names]
+    entries = []
+    for row in rows.select(wanted).to_pylist():
+        decision = row.pop("decision", None) or {"verdict": KEPT}
+        entries.append(row | decision | {"node": block.node, "made": row["row_id"] not in block.incoming})
+    return pa.Table.from_pylist(entries, LEDGER)
+
+
+def crashed(node: str, rows: pa.Table, stage: str, error: str) -> Outcome:
+    """The outcome of rows whose process died: every one of them failed, with the stage that it died in."""
+    block = _Block(node, set(rows["row_id"].to_pylist()))
+    decision = {"verdict": FAILED, "reason": "crashed", "value": None, "limit": None, "error": error}
+    failed = mark(rows, [decision] * rows.num_rows)
+    block.decided.append(failed.append_column("stage", pa.repeat(stage, failed.num_rows)))
+    return _outcome(block, rows.slice(0, 0), {})
+
+
+def join_outcomes(outcomes: Sequence[Outcome]) -> Outcome:
+    """One outcome of several that came from parts of one block."""
+    timings: dict[str, float] = {}
+    for outcome in outcomes:
+        for stage, seconds in outcome.timings.items():
+            timings[stage] = timings.get(stage, 0.0) + seconds
+    return _in_order(
+        Outcome(
+            rows=pa.concat_tables([o.rows for o in outcomes], promote_options="default"),
+            ledger=pa.concat_tables([o.ledger for o in outcomes]),
+            lineage=pa.concat_tables([o.lineage for o in outcomes]),
+            timings=timings,
+        )
+    )
+
+
+def check_chain(node: str, columns: Sequence[str], stages: Sequence[Stage]) -> tuple[str, ...]:
+    """The columns that leave a chain, or an error that names the stage whose `reads` nobody writes."""
+    present = set(columns)
+    for stage in stages:
+        for name in (*stage.reads, *stage.locators):
+            if name not in present:
+                raise StageError(f"node {node}: stage {stage.name} reads {name!r}, which nothing before it writes")
+        if stage.makes:
+            present = set(ROW_COLUMNS)
+        present = (present | set(stage.writes)) - set(stage.drops)
+    return tuple(sorted(present))

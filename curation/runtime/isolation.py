@@ -1,0 +1,94 @@
+"""Work that killed its process, done again in processes of its own until the rows that kill stand alone.
+
+The parent hands a block to a child; a child that dies is told of by its exit. Then the block is halved, and so on down
+to the group of rows that kills, which becomes `failed: crashed` with the stage that it died in.
+"""
+
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pyarrow as pa
+
+from curation.errors import RunFailed
+from curation.runtime.chain import Outcome, crashed, join_outcomes
+from curation.runtime.nodes import Map
+from curation.runtime.tasks import Run, Task, in_this_process
+from curation.store.objects import Store
+
+STAGE_FILE = "stage"
+
+
+def isolated(store: Store, timeout_s: float) -> Run:
+    """Run chains in child processes; a child that dies or passes `timeout_s` costs its own rows alone."""
+
+    def run(task: Task, rows: pa.Table) -> Outcome:
+        assert isinstance(task.node, Map)
+        found, stage, error = _in_child(task, rows, store, timeout_s)
+        if found is not None:
+            return found
+        halves = _halves(rows, task.node.unit.together)
+        if halves is None:
+            return crashed(task.node.name, rows, stage, error)
+        return join_outcomes([run(task, half) for half in halves])
+
+    return run
+
+
+def _halves(rows: pa.Table, together: str) -> tuple[pa.Table, pa.Table] | None:
+    keys = rows[together].to_pylist()
+    borders = [i for i in range(1, len(keys)) if keys[i] != keys[i - 1]]
+    if not borders:
+        return None
+    middle = min(borders, key=lambda i: abs(i - len(keys) / 2))
+    return rows.slice(0, middle), rows.slice(middle)
+
+
+def _in_child(task: Task, rows: pa.Table, store: Store, timeout_s: float) -> tuple[Outcome | None, str, str]:
+    """The outcome, or None with the stage in which the child died and how."""
+    with tempfile.TemporaryDirectory(prefix="curate-") as name:
+        folder = Path(name)
+        (folder / "task").write_bytes(pickle.dumps((task, rows, store, sys.path)))
+        command = [sys.executable, "-m", "curation.runtime.isolation", name]
+        try:
+            child = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False)
+            died = "" if child.returncode == 0 else _how(child.returncode)
+        except subprocess.TimeoutExpired:
+            died = f"no result after {timeout_s:.0f} s"
+        if not died:
+            result = pickle.loads((folder / "outcome").read_bytes())
+            if isinstance(result, BaseException):
+                raise result
+            return result, "", ""
+        stage_file = folder / STAGE_FILE
+        stage = stage_file.read_text() if stage_file.exists() else "start"
+        return None, stage, f"the process died in stage {stage}: {died}"
+
+
+def _how(code: int) -> str:
+    if code < 0:
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    return f"exit code {code}"
+
+
+def main(folder: Path) -> None:
+    """The child: files in its own folder are written and read by its parent alone, so pickle is safe here."""
+    task, rows, store, path = pickle.loads((folder / "task").read_bytes())
+    sys.path[:] = path
+    run = in_this_process(store, lambda stage: (folder / STAGE_FILE).write_text(stage) and None)
+    try:
+        result: Outcome | BaseException = run(task, rows)
+    except Exception as error:
+        result = error
+    try:
+        data = pickle.dumps(result)
+    except Exception:
+        data = pickle.dumps(RunFailed(str(result)))
+    (folder / "outcome").write_bytes(data)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,63 @@
+"""Packing: payloads copied from blobs to one shard, in the order of the plan."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.errors import StoreError
+from curation.hashing import bytes_digest
+from curation.runtime.nodes import Pack
+from curation.store.layout import Layout
+from curation.store.objects import Store
+from curation.store.parts import PartFile, Receipt, put_table
+from curation.store.shard_index import index_table
+from curation.store.tar_shards import write_shard
+
+PackInput = tuple[str, str | None, tuple[str, ...] | None]
+"""Path of rows, path of their blob, the row ids that are wanted."""
+
+
+def pack(node: Pack, part: str, store: Store, inputs: Sequence[PackInput]) -> Receipt:
+    """Write one shard and its index, and return the receipt, which is not put yet."""
+    layout = node.layout
+    rows = pa.concat_tables([_rows(store, *source) for source in inputs], promote_options="default")
+    rows = rows.sort_by([("root", "ascending"), ("ordinal", "ascending"), ("row_id", "ascending")])
+    path = f"{part}/shard.tar"
+    with store.writing(path) as file:
+        written = write_shard(cast(BinaryIO, file), _samples(layout, store, rows), layout.extensions)
+    columns = rows.select(["row_id", *layout.index])
+    index = put_table(store, part, "index", index_table("", written.rows, columns))
+    return Receipt(
+        node=node.name,
+        part=part,
+        files={"shard": PartFile(path, written.size, "", rows.num_rows), "index": index},
+        rows_in=rows.num_rows,
+        details={
+            "subset": rows[layout.subset][0].as_py(),
+            "sha256": written.sha256,
+            "samples": rows.num_rows,
+        },
+    )
+
+
+def _rows(store: Store, path: str, blob: str | None, row_ids: tuple[str, ...] | None) -> pa.Table:
+    rows = store.read_table(path)
+    if row_ids is not None:
+        rows = rows.filter(pc.is_in(rows["row_id"], pa.array(row_ids, pa.string())))
+    return rows.append_column("blob", pa.repeat(pa.scalar(blob, pa.string()), rows.num_rows))
+
+
+def _samples(layout: Layout, store: Store, rows: pa.Table) -> Iterator[tuple[str, dict[str, bytes]]]:
+    for batch in rows.to_batches(max_chunksize=64):
+        for row in batch.to_pylist():
+            yield row["row_id"], layout.parts(row, _payload(store, row))
+
+
+def _payload(store: Store, row: dict[str, Any]) -> bytes:
+    place = row["payload"]
+    data = store.read_range(row["blob"], place["offset"], place["size"])
+    if bytes_digest(data) != place["xxh3"]:
+        raise StoreError(f"{row['blob']} is damaged at the audio of {row['row_id']}; delete its folder and run again")
+    return data

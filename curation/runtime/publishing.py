@@ -1,0 +1,220 @@
+"""From a finished run to a version: its funnel, its card, its shards under their names, and the manifest last."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+
+from curation.engines.engine import Engine
+from curation.hashing import bytes_digest
+from curation.runtime.nodes import Map, Pack, Pipeline
+from curation.store.dataset_card import EngineUse, FunnelRow, LanguageCount, SourceTerms, Subset, dataset_card
+from curation.store.objects import Store
+from curation.store.parts import PartFile, Receipt
+from curation.store.shard_index import energon_files, index_bytes, subset_index
+from curation.store.tar_shards import shard_name
+from curation.store.versions import (
+    NodeRecord,
+    ShardRecord,
+    Version,
+    claim_number,
+    publish,
+    read_version,
+    version_numbers,
+)
+from schemas.ledger import FAILED, KEPT, REJECTED, SAMPLED_OUT
+
+SUBSETS = {
+    "interleaved": "speech and text in fragments, of which some show one of the two",
+    "asr": "audio in, text out",
+}
+
+
+def publish_run(
+    pipeline: Pipeline,
+    recipe: dict[str, Any],
+    max_failed_share: float,
+    receipts: dict[str, list[Receipt]],
+    store: Store,
+    limit: int | None = None,
+) -> tuple[Version, bool]:
+    """The version of a run, and whether it is new: the same content as the newest version needs no other.
+
+    The version is visible only when its manifest is put, and that comes last.
+    """
+    nodes = [_record(pipeline, node.name, receipts[node.name], store) for node in pipeline.nodes]
+    packs = [receipt for node in pipeline.nodes if isinstance(node, Pack) for receipt in receipts[node.name]]
+    verdict = judge(nodes, max_failed_share)
+    numbers = version_numbers(store, pipeline.dataset)
+    newest = read_version(store, pipeline.dataset) if numbers else None
+    draft = Version(
+        dataset=pipeline.dataset,
+        number=0,
+        parent=newest.number if newest else None,
+        recipe=recipe,
+        engines=[engine_record(engine) for engine in pipeline.engines()],
+        nodes=nodes,
+        shards=shard_records(packs),
+        limit=limit,
+        accepted=not verdict,
+        verdict=verdict,
+    )
+    if newest and newest.content() == draft.content():
+        return newest, False
+    number = claim_number(store, pipeline.dataset)
+    folder = f"{pipeline.dataset}/{number}"
+    shards = [replace(shard, path=f"{folder}/{shard.path}") for shard in draft.shards]
+    for shard in shards:
+        store.link(shard.part_path, shard.path)
+    version = replace(draft, number=number, shards=shards)
+    files = {f"{folder}/{name}": data for name, data in version_files(pipeline, version, packs, store).items()}
+    for path, data in files.items():
+        store.create(path, data)
+    records = [PartFile(path, len(data), bytes_digest(data)) for path, data in sorted(files.items())]
+    version = replace(version, files=records)
+    publish(store, version)
+    return version, True
+
+
+def judge(nodes: Sequence[NodeRecord], max_failed_share: float) -> str:
+    """Why a run's result is not to be trusted; empty where it is."""
+    listed = next((node.rows_in for node in nodes if node.rows_in), 0)
+    for node in nodes:
+        failed = node.verdicts(FAILED)
+        total = node.rows_in + sum(node.made.values())
+        if total and failed / total > max_failed_share:
+            return f"{failed} of {total} rows failed at {node.name}, more than max_failed_share {max_failed_share:g}"
+    decided = [node for node in nodes if node.counts]
+    emptied = next((node for node in decided if not node.verdicts(KEPT)), None)
+    if not listed or emptied is None:
+        return ""
+    worst = max(((n, r) for counts in emptied.reasons.values() for r, n in counts.items()), default=(0, "failures"))
+    return f"nothing was kept of {listed} files: at {emptied.name} every row went, most of all for {worst[1]}"
+
+
+def engine_record(engine: Engine) -> dict[str, Any]:
+    """What a version says of an engine."""
+    return {
+        "engine": engine.label,
+        "fingerprint": engine.fingerprint(),
+        "repeatable": engine.repeatable,
+        "code_licence": engine.code_licence,
+        "weights_licence": engine.weights_licence,
+        "limits": engine.limits,
+    }
+
+
+def shard_records(packs: Sequence[Receipt]) -> list[ShardRecord]:
+    """Shards with their names, numbered within each subset in the order of the plan."""
+    numbers: Counter[str] = Counter()
+    records = []
+    for receipt in packs:
+        subset = receipt.details["subset"]
+        name = f"{subset}/{shard_name('train', numbers[subset])}"
+        numbers[subset] += 1
+        shard = receipt.files["shard"]
+        details = receipt.details
+        records.append(ShardRecord(name, shard.path, subset, shard.size, details["sha256"], details["samples"]))
+    return records
+
+
+def version_files(pipeline: Pipeline, version: Version, packs: Sequence[Receipt], store: Store) -> dict[str, bytes]:
+    """The card, the indexes and Energon's files, by their path in the version's folder."""
+    files: dict[str, bytes] = {}
+    subsets = []
+    for name in sorted({shard.subset for shard in version.shards}):
+        tables = []
+        mine = [shard for shard in version.shards if shard.subset == name]
+        parts = {receipt.files["shard"].path: receipt for receipt in packs}
+        for shard in mine:
+            table = store.read_table(parts[shard.part_path].files["index"].path)
+            file_name = shard.path.rsplit("/", 1)[1]
+            place = table.column_names.index("shard")
+            names = pa.array([file_name] * table.num_rows, pa.string())
+            tables.append(table.set_column(place, table.schema.field("shard"), names))
+        index = subset_index(tables)
+        files[f"index/{name}.parquet"] = index_bytes(index)
+        files |= {f"{name}/{path}": data for path, data in energon_files(index).items()}
+        extensions = tuple(part["extension"] for part in index["parts"][0].as_py())
+        splits = {"train": len(mine)}
+        size = sum(shard.size for shard in mine)
+        subsets.append(Subset(name, SUBSETS.get(name, ""), extensions, splits, size, _languages(index)))
+    files["README.md"] = dataset_card(
+        title=version.dataset,
+        version=str(version.number),
+        subsets=subsets,
+        sources=_terms(version, store),
+        engines=[_use(pipeline, engine) for engine in pipeline.engines()],
+        funnel=[row for node in version.nodes for row in funnel_rows(node)],
+        recipe=yaml.safe_dump(version.recipe, sort_keys=False, allow_unicode=True),
+    ).encode()
+    return files
+
+
+def funnel_rows(node: NodeRecord) -> list[FunnelRow]:
+    """A node of the funnel, a line for each kind of row that it saw."""
+    return [
+        FunnelRow(
+            node=f"{node.name}: {kind}",
+            came_in=sum(counts.values()) - node.made.get(kind, 0),
+            made=node.made.get(kind, 0),
+            kept=counts.get(KEPT, 0),
+            rejected=node.reasons.get(kind, {}),
+            sampled_out=counts.get(SAMPLED_OUT, 0),
+            failed=counts.get(FAILED, 0),
+        )
+        for kind, counts in sorted(node.counts.items(), key=lambda item: (item[0] in node.made, item[0]))
+    ]
+
+
+def _record(pipeline: Pipeline, name: str, receipts: Sequence[Receipt], store: Store) -> NodeRecord:
+    node = next(node for node in pipeline.nodes if node.name == name)
+    counts: dict[str, Counter[str]] = {}
+    reasons: dict[str, Counter[str]] = {}
+    made: Counter[str] = Counter()
+    for receipt in receipts:
+        made.update(receipt.made)
+    for receipt in receipts if isinstance(node, Map) else ():
+        for kind, verdicts in receipt.counts.items():
+            counts.setdefault(kind, Counter()).update(verdicts)
+        if any(REJECTED in verdicts for verdicts in receipt.counts.values()):
+            ledger = store.read_table(receipt.files["ledger"].path, ["kind", "verdict", "reason"])
+            for row in ledger.filter(pc.equal(ledger["verdict"], REJECTED)).to_pylist():
+                reasons.setdefault(row["kind"], Counter())[row["reason"]] += 1
+    return NodeRecord(
+        name=name,
+        fingerprint=node.fingerprint(),
+        parts=[receipt.content() for receipt in receipts],
+        rows_in=sum(receipt.rows_in for receipt in receipts),
+        made={kind: n for kind, n in sorted(made.items())},
+        counts={kind: dict(sorted(counts[kind].items())) for kind in sorted(counts)},
+        reasons={kind: dict(sorted(reasons[kind].items())) for kind in sorted(reasons)},
+    )
+
+
+def _languages(index: pa.Table) -> dict[str | None, LanguageCount]:
+    groups = index.group_by("language").aggregate([([], "count_all"), ("duration_s", "sum")]).to_pylist()
+    groups.sort(key=lambda row: str(row["language"]))
+    return {row["language"]: LanguageCount(row["count_all"], row["duration_s_sum"] / 3600) for row in groups}
+
+
+def _terms(version: Version, store: Store) -> list[SourceTerms]:
+    """Licences and consents of the recordings that samples were made of, with the hours of these samples."""
+    roots: dict[tuple[str | None, str | None], set[str]] = {}
+    hours: Counter[tuple[str | None, str | None]] = Counter()
+    for receipt in version.receipts("encoded"):
+        rows = store.read_table(receipt.files["rows"].path, ["root", "licence", "consent", "verdict", "duration_s"])
+        for row in rows.filter(pc.equal(rows["verdict"], KEPT)).to_pylist():
+            key = (row["licence"], row["consent"])
+            roots.setdefault(key, set()).add(row["root"])
+            hours[key] += row["duration_s"] / 3600
+    return [SourceTerms(*key, len(roots[key]), hours[key]) for key in sorted(roots, key=str)]
+
+
+def _use(pipeline: Pipeline, engine: Engine) -> EngineUse:
+    role = next(stage.name for stage in pipeline.stages() if engine in stage.engines())
+    return EngineUse(role, engine.label, engine.code_licence, engine.weights_licence, engine.limits)

@@ -1,0 +1,211 @@
+"""The Ray runner: a pool of slots, each an actor that holds one unit at a time.
+
+Ray's own retries are off. The driver hands out units, so it always knows which unit a dead worker held: a unit is
+charged for a death only if its node still lives, is tried again at the end of the queue, and after two deaths is done in
+processes of its own, so that the row that kills is named and its neighbours are kept.
+"""
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from curation.errors import CurateError, RunFailed
+from curation.runtime.inline import ATTEMPTS
+from curation.runtime.isolation import isolated
+from curation.runtime.tasks import Task, execute
+from curation.store.objects import Store
+from curation.store.parts import Receipt
+
+OBJECT_STORE_BYTES = 300_000_000
+MEMORY_PER_SLOT_BYTES = 1_500_000_000
+NODE_LOSSES = 10
+"""Times a unit may lose its node before the run gives up on it."""
+START_TIMEOUT_S = 120.0
+
+
+class Slot:
+    """One worker: loads its engines on first use and does one task at a time."""
+
+    def ready(self) -> str:
+        """The id of the node that it runs on."""
+        import ray
+
+        return str(ray.get_runtime_context().get_node_id())
+
+    def do(self, task: Task, store: Store, isolate: bool, timeout_s: float) -> Receipt:
+        """One task, in this process or in processes of its own."""
+        return execute(task, store, isolated(store, timeout_s) if isolate else None)
+
+
+@dataclass
+class _Worker:
+    actor: Any
+    node: str = ""
+    task: Task | None = None
+    since: float = 0.0
+
+
+@dataclass
+class RayRunner:
+    """Runs tasks on a Ray cluster, or on one that it starts here.
+
+    Attributes:
+        workers: slots; None for one per CPU, as far as memory goes.
+        address: of a running cluster; None starts a local one and stops it at the end.
+        slot_cpus, slot_gpus: what one slot asks for.
+        unit_timeout_s: after this a unit counts as dead.
+    """
+
+    workers: int | None = None
+    address: str | None = None
+    slot_cpus: float = 1.0
+    slot_gpus: float = 0.0
+    unit_timeout_s: float = 3600.0
+    _pool: list[_Worker] = field(default_factory=list)
+    _started: bool = False
+
+    def run(self, tasks: Sequence[Task], store: Store, landed: Callable[[Task, Receipt], None]) -> None:
+        """Do all tasks; `landed` is told of each as its part lands."""
+        if not tasks:
+            return
+        self._start()
+        waiting = deque(tasks)
+        deaths: dict[str, int] = {}
+        losses: dict[str, int] = {}
+        running: dict[Any, _Worker] = {}
+        while waiting or running:
+            self._fill(min(self._size(), len(waiting) + len(running)))
+            for worker in self._pool:
+                if worker.task is None and waiting:
+                    worker.task, worker.since = waiting.popleft(), time.monotonic()
+                    isolate = deaths.get(worker.task.part, 0) >= ATTEMPTS
+                    running[worker.actor.do.remote(worker.task, store, isolate, self.unit_timeout_s)] = worker
+            for reference in self._finished(running):
+                worker = running.pop(reference)
+                task, worker.task = worker.task, None
+                assert task is not None
+                receipt = self._result(reference, worker)
+                if receipt is not None:
+                    landed(task, receipt)
+                    continue
+                counted = losses if self._node_is_gone(worker.node) else deaths
+                counted[task.part] = counted.get(task.part, 0) + 1
+                if deaths.get(task.part, 0) > ATTEMPTS or losses.get(task.part, 0) > NODE_LOSSES:
+                    raise RunFailed(f"node {task.node.name}: workers keep dying on unit {task.part}, even isolated")
+                waiting.append(task)
+
+    def close(self) -> None:
+        """Give the slots back, and stop the local cluster."""
+        if not self._started:
+            return
+        import ray
+
+        for worker in self._pool:
+            ray.kill(worker.actor)
+        self._pool.clear()
+        ray.shutdown()
+        self._started = False
+
+    def _start(self) -> None:
+        if self._started:
+            return
+        import ray
+
+        try:
+            if self.address:
+                ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
+            else:
+                ray.init(
+                    address="local",
+                    num_cpus=max(self.workers or 0, _cpus()),
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                )
+        except Exception as error:
+            where = self.address or "this machine"
+            raise RunFailed(
+                f"Ray does not start on {where}: {error}; a cluster must have our version of Ray and, where it uses "
+                "tokens, the same RAY_AUTH_MODE and RAY_AUTH_TOKEN; `--runner inline` needs no Ray"
+            ) from error
+        self._started = True
+        if not self._fits():
+            raise RunFailed(
+                f"no node of the cluster has {self.slot_cpus} CPUs and {self.slot_gpus} GPUs for a slot; "
+                f"it has {ray.cluster_resources()}"
+            )
+
+    def _fits(self) -> bool:
+        import ray
+
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        return any(n.get("CPU", 0) >= self.slot_cpus and n.get("GPU", 0) >= self.slot_gpus for n in nodes)
+
+    def _size(self) -> int:
+        import ray
+
+        if self.workers:
+            return self.workers
+        return max(1, int(min(ray.cluster_resources().get("CPU", 1) / self.slot_cpus, self._memory_allows())))
+
+    def _memory_allows(self) -> float:
+        import ray
+
+        return float(ray.cluster_resources().get("memory", MEMORY_PER_SLOT_BYTES) / MEMORY_PER_SLOT_BYTES)
+
+    def _fill(self, size: int) -> None:
+        """Start slots until there are `size`; those already starting are not waited for unless there is none."""
+        import ray
+
+        slot = ray.remote(
+            num_cpus=self.slot_cpus, num_gpus=self.slot_gpus, max_restarts=0, max_task_retries=0, max_concurrency=1
+        )(Slot)
+        while len(self._pool) < size:
+            actor = slot.remote()
+            try:
+                node = ray.get(actor.ready.remote(), timeout=START_TIMEOUT_S)
+            except Exception as error:
+                ray.kill(actor)
+                if self._pool:
+                    return
+                raise RunFailed(f"no slot starts within {START_TIMEOUT_S:.0f} s: {error}") from error
+            self._pool.append(_Worker(actor, node))
+
+    def _finished(self, running: dict[Any, _Worker]) -> list[Any]:
+        """References that are ready; those past their deadline are made ready by ending their worker."""
+        import ray
+
+        ready, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
+        for worker in running.values():
+            if time.monotonic() - worker.since > self.unit_timeout_s:
+                ray.kill(worker.actor)
+        return list(ready)
+
+    def _result(self, reference: Any, worker: _Worker) -> Receipt | None:
+        """The receipt, or None if the worker died."""
+        import ray
+        from ray.exceptions import RayError, RayTaskError
+
+        try:
+            receipt: Receipt = ray.get(reference)
+            return receipt
+        except RayTaskError as error:
+            cause = error.cause
+            raise cause if isinstance(cause, CurateError) else RunFailed(str(error)) from error
+        except RayError:
+            self._pool.remove(worker)
+            return None
+
+    def _node_is_gone(self, node: str) -> bool:
+        import ray
+
+        return not any(n["NodeID"] == node and n["Alive"] for n in ray.nodes())
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,215 @@
+"""A run: a pipeline's nodes in their order, each cut to tasks that are done or to do, handed to a runner."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.errors import RunFailed, StageError
+from curation.hashing import digest, row_digests
+from curation.runtime.chain import check_chain
+from curation.runtime.nodes import WHOLE, Listing, Map, Node, Pack, Pinned, Pipeline, Reduce, Unit
+from curation.runtime.tasks import Input, Task
+from curation.runtime.units import PLANNING_COLUMNS, cut, unit_name
+from curation.store.objects import Store, parquet_bytes
+from curation.store.parts import PartFile, Receipt, find_receipt
+from curation.store.versions import read_version
+from schemas.ledger import KEPT
+from schemas.rows import ROW_COLUMNS
+
+
+class Runner(Protocol):
+    """Does tasks, anywhere and in any order."""
+
+    def run(self, tasks: Sequence[Task], store: Store, landed: "Landed") -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Landed(Protocol):
+    def __call__(self, task: Task, receipt: Receipt) -> None: ...
+
+
+class Watcher(Protocol):
+    """Is told how a run goes on."""
+
+    def node_starts(self, node: Node, tasks: Sequence[Task], found: Sequence[Receipt]) -> None: ...
+
+    def landed(self, task: Task, receipt: Receipt) -> None: ...
+
+    def node_ends(self, node: Node, receipts: Sequence[Receipt]) -> None: ...
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """What a node would do: units that are done, units that are to do; None where its input is not known yet."""
+
+    node: Node
+    done: list[Receipt] | None
+    todo: list[Task] | None
+
+
+@dataclass
+class Run:
+    """One pass of a pipeline over a store."""
+
+    pipeline: Pipeline
+    store: Store
+    receipts: dict[str, list[Receipt]] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Check every chain's reads and writes, before anything runs.
+
+        Raises:
+            StageError: naming the node, the stage and the column.
+        """
+        columns: dict[str, tuple[str, ...]] = {}
+        for node in self.pipeline.nodes:
+            match node:
+                case Listing():
+                    columns[node.name] = tuple(node.rows.column_names)
+                case Map():
+                    joined = [name for join in node.joins for name in columns[join]]
+                    columns[node.name] = check_chain(node.name, [*columns[node.source], *joined], node.stages)
+                case Reduce():
+                    check_chain(node.name, columns[node.source], [node.function])
+                    columns[node.name] = node.function.writes
+                case Pinned():
+                    columns[node.name] = read_pinned(self.store, self.pipeline.dataset, node)[1]
+                case Pack():
+                    check_chain(node.name, columns[node.source], [node.layout])
+                    columns[node.name] = columns[node.source]
+
+    def run(self, runner: Runner, watcher: Watcher) -> dict[str, list[Receipt]]:
+        """Do whatever is not done yet. Returns every node's receipts, in the order of their units."""
+        for node in self.pipeline.nodes:
+            plan = self._plan(node)
+            if plan.todo is None or plan.done is None:
+                raise StageError(f"node {node.name} comes before its source")
+            watcher.node_starts(node, plan.todo, plan.done)
+            landed = {receipt.part: receipt for receipt in plan.done}
+
+            def land(task: Task, receipt: Receipt, landed: dict[str, Receipt] = landed) -> None:
+                landed[receipt.part] = receipt
+                watcher.landed(task, receipt)
+
+            runner.run(plan.todo, self.store, land)
+            if missing := [task.part for task in plan.todo if task.part not in landed]:
+                raise RunFailed(f"node {node.name}: no result for {missing[0]}")
+            self.receipts[node.name] = [landed[part] for part in self._order[node.name]]
+            watcher.node_ends(node, self.receipts[node.name])
+        return self.receipts
+
+    def plan(self) -> list[NodePlan]:
+        """What a run would do, as far as it can be known from what is done. Opens no media, starts nothing."""
+        plans = []
+        for node in self.pipeline.nodes:
+            plan = self._plan(node)
+            plans.append(plan)
+            if plan.done is not None and not plan.todo:
+                self.receipts[node.name] = plan.done
+        return plans
+
+    # -- from nodes to tasks ---------------------------------------------------------------------------------------
+
+    @property
+    def _order(self) -> dict[str, list[str]]:
+        return self.__dict__.setdefault("_parts", {})  # type: ignore[no-any-return]
+
+    def _plan(self, node: Node) -> NodePlan:
+        match node:
+            case Listing():
+                receipt = self._list(node)
+                self._order[node.name] = [receipt.part]
+                return NodePlan(node, [receipt], [])
+            case Pinned():
+                receipt = read_pinned(self.store, self.pipeline.dataset, node)[0]
+                self._order[node.name] = [receipt.part]
+                return NodePlan(node, [receipt], [])
+        needs = [node.source, *(node.joins if isinstance(node, Map) else ())]
+        if any(name not in self.receipts for name in needs):
+            return NodePlan(node, None, None)
+        tasks = self._tasks(node)
+        self._order[node.name] = [task.part for task in tasks]
+        found = [(task, find_receipt(self.store, task.part)) for task in tasks]
+        return NodePlan(
+            node,
+            [receipt for _, receipt in found if receipt is not None],
+            [task for task, receipt in found if receipt is None],
+        )
+
+    def _list(self, node: Listing) -> Receipt:
+        """The listing as a part, so that all nodes read their input alike."""
+        rows = node.rows.append_column("digest", pa.array(row_digests(node.rows, node.rows.column_names), pa.string()))
+        rows = rows.append_column("verdict", pa.repeat(KEPT, rows.num_rows))
+        part = f"parts/{node.fingerprint()}/{digest(sorted(rows['digest'].to_pylist()))}"
+        data = parquet_bytes(rows.sort_by("row_id"))
+        path = f"{part}/rows.parquet"
+        self.store.create(path, data)
+        return Receipt(node.name, part, {"rows": PartFile(path, len(data), "", rows.num_rows)})
+
+    def _tasks(self, node: Map | Reduce | Pack) -> list[Task]:
+        sources = self.receipts[node.source]
+        joins = tuple(self.receipts[name][0].files["table"] for name in (node.joins if isinstance(node, Map) else ()))
+        unit = WHOLE if isinstance(node, Reduce) else node.unit
+        subset = [node.layout.subset] if isinstance(node, Pack) else []
+        rows = self._planning_rows(sources, {unit.together, *([unit.cost] if unit.cost else ()), *subset})
+        if not rows.num_rows:
+            return []
+        folder = f"parts/{node.fingerprint()}"
+        parts = rows["part"].to_pylist()
+        ids, digests = rows["row_id"].to_pylist(), rows["digest"].to_pylist()
+        costs = rows[unit.cost].to_pylist() if unit.cost else [1.0] * rows.num_rows
+        tasks = []
+        for positions in _cut_by(subset, rows, unit):
+            name = unit_name([digests[i] for i in positions], [join.path for join in joins])
+            wanted: dict[int, list[str]] = {}
+            for i in positions:
+                wanted.setdefault(parts[i], []).append(ids[i])
+            whole = isinstance(node, Reduce)
+            inputs = tuple(
+                Input(
+                    sources[part].files["rows"].path,
+                    None if whole else tuple(row_ids),
+                    sources[part].files["blob"].path if "blob" in sources[part].files else None,
+                )
+                for part, row_ids in sorted(wanted.items())
+            )
+            cost = sum(costs[i] or 0.0 for i in positions)
+            tasks.append(Task(node, f"{folder}/{name}", inputs, tuple(j.path for j in joins), len(positions), cost))
+        return tasks
+
+    def _planning_rows(self, receipts: Sequence[Receipt], extra: set[str]) -> pa.Table:
+        """The small columns of all kept rows, with the number of the part that holds them."""
+        wanted = sorted({*PLANNING_COLUMNS, *ROW_COLUMNS, "verdict", *extra} - {"uri"})
+        tables = []
+        for number, receipt in enumerate(receipts):
+            rows = self.store.read_table(receipt.files["rows"].path, wanted)
+            rows = rows.filter(pc.equal(rows["verdict"], KEPT))
+            tables.append(rows.append_column("part", pa.repeat(number, rows.num_rows)))
+        if not tables:
+            return pa.table({name: pa.array([], pa.string()) for name in [*wanted, "part"]})
+        return pa.concat_tables(tables, promote_options="default")
+
+
+def _cut_by(subset: Sequence[str], rows: pa.Table, unit: Unit) -> Iterator[list[int]]:
+    """Units of a table; of each subset for itself, where there are any."""
+    if not subset:
+        yield from cut(rows, unit)
+        return
+    for value in sorted(pc.unique(rows[subset[0]]).to_pylist()):
+        here = pc.indices_nonzero(pc.equal(rows[subset[0]], value)).to_pylist()
+        for positions in cut(rows.take(here), unit):
+            yield [here[i] for i in positions]
+
+
+def read_pinned(store: Store, dataset: str, node: Pinned) -> tuple[Receipt, tuple[str, ...]]:
+    """A reduce's receipt as a version lists it, with the columns of its table."""
+    version = read_version(store, dataset, node.version)
+    receipts = [Receipt(**part) for part in version.parts(node.name)]
+    if not receipts:
+        raise RunFailed(f"version {node.version} of {dataset} has no {node.name} to pin")
+    file = receipts[0].files["table"]
+    return receipts[0], tuple(store.read_table(file.path).column_names)

@@ -1,0 +1,135 @@
+"""A task: one unit of one node, with all that a worker needs to do it; and the doing of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pyarrow as pa
+
+from curation.runtime.chain import Outcome, run_chain
+from curation.runtime.nodes import Map, Pack, Reduce
+from curation.runtime.packing import pack
+from curation.store.measures import Measures
+from curation.store.objects import Store
+from curation.store.parts import Receipt, find_receipt, put_bytes, put_part, put_table, split_payloads
+from schemas.ledger import KEPT
+
+
+@dataclass(frozen=True)
+class Input:
+    """Rows of one part file; all that it kept, or those named."""
+
+    path: str
+    row_ids: tuple[str, ...] | None = None
+    blob: str | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One unit of a node.
+
+    Attributes:
+        part: where it lands; made from the node's fingerprint and the unit's content.
+        joins: paths of the tables that are joined to its rows.
+        rows: how many rows come in.
+        cost: what they cost, in the node's measure.
+    """
+
+    node: Map | Reduce | Pack
+    part: str
+    inputs: tuple[Input, ...]
+    joins: tuple[str, ...] = ()
+    rows: int = 0
+    cost: float = 0.0
+
+
+Run = Callable[[Task, pa.Table], Outcome]
+
+
+def execute(task: Task, store: Store, run: Run | None = None) -> Receipt:
+    """Do a task, unless its part is there, and return its receipt.
+
+    Args:
+        run: takes the rows through the node's chain; the default does so in this process.
+    """
+    if receipt := find_receipt(store, task.part):
+        return receipt
+    if isinstance(task.node, Pack):
+        return put_part(store, pack(task.node, task.part, store, [(i.path, i.blob, i.row_ids) for i in task.inputs]))
+    rows = load_rows(task, store)
+    if isinstance(task.node, Reduce):
+        table = task.node.function(rows)
+        receipt = Receipt(task.node.name, task.part, {"table": put_table(store, task.part, "table", table)})
+        return put_part(store, receipt)
+    outcome = (run or in_this_process(store))(task, rows)
+    kept, blob = split_payloads(outcome.rows)
+    files = {
+        "rows": put_table(store, task.part, "rows", kept),
+        "ledger": put_table(store, task.part, "ledger", outcome.ledger),
+        "lineage": put_table(store, task.part, "lineage", outcome.lineage),
+    }
+    if blob:
+        files["blob"] = put_bytes(store, task.part, "blob", ".bin", blob)
+    receipt = Receipt(
+        node=task.node.name,
+        part=task.part,
+        files=files,
+        counts=outcome.counts,
+        rows_in=rows.num_rows,
+        made=outcome.made,
+        timings=outcome.timings,
+    )
+    return put_part(store, receipt)
+
+
+def in_this_process(store: Store, entering: Callable[[str], None] = lambda stage: None) -> Run:
+    """Run chains here, with the measures of a store."""
+
+    def run(task: Task, rows: pa.Table) -> Outcome:
+        assert isinstance(task.node, Map)
+        return run_chain(
+            task.node.name,
+            task.node.stages,
+            rows,
+            together=task.node.unit.together,
+            measures=measures_of(store.root),
+            entering=entering,
+        )
+
+    return run
+
+
+@lru_cache(maxsize=4)
+def measures_of(root: str) -> Measures:
+    """The measures of a store, with an index that lives as long as the process."""
+    return Measures(Store(root))
+
+
+def load_rows(task: Task, store: Store) -> pa.Table:
+    """A task's rows, in order of root, ordinal and row id, with its joined tables beside them."""
+    columns = None
+    if isinstance(task.node, Reduce):
+        columns = [*task.node.function.reads, "row_id", "root", "ordinal", "verdict"]
+    tables = []
+    for source in task.inputs:
+        rows = store.read_table(source.path, columns)
+        rows = rows.filter(pa.compute.equal(rows["verdict"], KEPT))
+        if source.row_ids is not None:
+            rows = rows.filter(pa.compute.is_in(rows["row_id"], pa.array(source.row_ids, pa.string())))
+        tables.append(rows)
+    rows = pa.concat_tables(tables, promote_options="default")
+    rows = rows.drop_columns([name for name in ("verdict", "digest") if name in rows.column_names])
+    for path in task.joins:
+        rows = _joined(rows, store.read_table(path))
+    return rows.sort_by([("root", "ascending"), ("ordinal", "ascending"), ("row_id", "ascending")])
+
+
+def _joined(rows: pa.Table, table: pa.Table) -> pa.Table:
+    """Rows with a small table's columns, by the columns that both have; rows without a match get nulls."""
+    keys = [name for name in table.column_names if name in rows.column_names]
+    found = {tuple(row[key] for key in keys): row for row in table.to_pylist()}
+    wanted = [tuple(row[key] for key in keys) for row in rows.select(keys).to_pylist()]
+    for name in (name for name in table.column_names if name not in keys):
+        values = [found[key][name] if key in found else None for key in wanted]
+        rows = rows.append_column(name, pa.array(values, table.schema.field(name).type))
+    return rows

@@ -1,0 +1,146 @@
+"""When each word is said, and where it is quiet between words (LongCat-Flash-Omni, section 3.1.1)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from curation.engines.forced_alignment import AlignmentFailed, ForcedAligner, PocketSphinxAligner
+from curation.media.clips import SPEECH_RATE_HZ, Clip
+from curation.speech.clips import decoded, spread, utterance_clips
+from curation.stage import Stage, fail, reject, with_column
+from schemas.speech import PAUSE, WORD
+
+
+@dataclass(frozen=True)
+class Align(Stage):
+    """Give each word of the transcript its start and end. Text that does not fit the sound leaves no words."""
+
+    engine: ForcedAligner = PocketSphinxAligner()
+
+    reads = ("span", "language", "text")
+    writes = ("words", "alignment_error")
+    locators = ("uri",)
+    costly = True
+
+    @property
+    def name(self) -> str:
+        return f"Align({self.engine.label})"
+
+    def __call__(self, utterances: pa.Table) -> pa.Table:
+        clips = utterance_clips(utterances)
+        places, heard = decoded(clips)
+        texts = utterances["text"].to_pylist()
+        answers = spread(clips, places, self.engine.align(heard, [texts[i] for i in places]))
+        starts = [span["start"] for span in utterances["span"].to_pylist()]
+        words, unfit, errors = [], [], []
+        for answer, start in zip(answers, starts, strict=True):
+            broken = isinstance(answer, BaseException)
+            misfit = isinstance(answer, AlignmentFailed)
+            words.append(None if broken else [_placed(word, start) for word in answer])
+            unfit.append(str(answer) if misfit else None)
+            errors.append(answer if broken and not misfit else None)
+        utterances = with_column(utterances, "words", words, pa.list_(WORD))
+        utterances = with_column(utterances, "alignment_error", unfit, pa.string())
+        return fail(utterances, errors) if any(errors) else utterances
+
+
+def _placed(word: Any, start: int) -> dict[str, Any]:
+    timed = word.start is not None
+    return {
+        "text": word.text,
+        "start": start + word.start if timed else None,
+        "end": start + word.end if timed else None,
+        "score": word.score,
+        "untimed": word.untimed,
+    }
+
+
+@dataclass(frozen=True)
+class TimedWords(Stage):
+    """Reject utterances that could not be aligned, or of whose words too many have no time."""
+
+    max_untimed_share: float = 0.34
+
+    reads = ("words", "alignment_error")
+    writes = ("untimed_share",)
+
+    def __call__(self, utterances: pa.Table) -> pa.Table:
+        words = utterances["words"].to_pylist()
+        share = [sum(w["untimed"] is not None for w in row) / len(row) if row else 1.0 for row in words]
+        utterances = with_column(utterances, "untimed_share", share, pa.float64())
+        utterances = reject(utterances, [row is None for row in words], "text_does_not_fit_audio")
+        over = [value > self.max_untimed_share for value in share]
+        return reject(utterances, over, "words_without_times", value=share, limit=self.max_untimed_share)
+
+
+@dataclass(frozen=True)
+class QuietBetweenWords(Stage):
+    """Measure, between each two words that have times, the quiet stretch in which a cut would be heard least.
+
+    It is the longest run of frames within `margin_db` of the quietest, searched from the middle of the word before to
+    the middle of the word after: the centre of that run lies in the true pause far more often than the quietest frame
+    or the aligner's own border.
+    """
+
+    frame_s: float = 0.01
+    margin_db: float = 6.0
+    reach_s: float = 0.3
+
+    reads = ("span", "words")
+    writes = ("pauses",)
+    locators = ("uri",)
+    costly = True
+
+    def __call__(self, utterances: pa.Table) -> pa.Table:
+        clips = utterance_clips(utterances)
+        pauses: list[Any] = []
+        for clip, row in zip(clips, utterances.select(["span", "words"]).to_pylist(), strict=True):
+            ok = isinstance(clip, Clip)
+            pauses.append(self.pauses(clip.samples, row["words"] or [], row["span"]["start"]) if ok else None)
+        errors = [None if isinstance(clip, Clip) else clip for clip in clips]
+        utterances = with_column(utterances, "pauses", pauses, pa.list_(PAUSE))
+        return fail(utterances, errors) if any(errors) else utterances
+
+    def pauses(self, samples: NDArray[np.int16], words: list[dict[str, Any]], offset: int) -> list[dict[str, int]]:
+        """The quiet run after each word but the last; none beside a word without times.
+
+        Args:
+            samples: of the utterance, at 16 kHz.
+            words: as `schemas.speech.WORD`, in ticks of the recording.
+            offset: tick of the first sample.
+        """
+        frame = round(self.frame_s * SPEECH_RATE_HZ)
+        level_db = frame_levels_db(samples, frame)
+        reach = round(self.reach_s * SPEECH_RATE_HZ)
+        found = []
+        for i, (word, following) in enumerate(zip(words, words[1:], strict=False)):
+            if word["start"] is None or following["start"] is None:
+                continue
+            first = max((word["start"] + word["end"]) // 2, word["end"] - reach) - offset
+            last = min((following["start"] + following["end"]) // 2, following["start"] + reach) - offset
+            window = level_db[first // frame : max(last // frame, first // frame + 1)]
+            if not len(window):
+                continue
+            start, end = longest_quiet_run(window, self.margin_db)
+            base = offset + first // frame * frame
+            found.append({"after": i, "start": base + start * frame, "end": base + end * frame})
+        return found
+
+
+def frame_levels_db(samples: NDArray[np.int16], frame: int) -> NDArray[np.float64]:
+    """Mean power of each whole frame, in decibels over one quantisation step."""
+    whole = len(samples) // frame * frame
+    power = np.square(samples[:whole].astype(np.float64)).reshape(-1, frame).mean(axis=1)
+    return 10 * np.log10(power + 1.0)
+
+
+def longest_quiet_run(level_db: NDArray[np.float64], margin_db: float) -> tuple[int, int]:
+    """The longest run of frames within `margin_db` of the lowest; the first of several."""
+    quiet = np.concatenate(([0], (level_db <= level_db.min() + margin_db).astype(np.int8), [0]))
+    edges = np.flatnonzero(np.diff(quiet))
+    starts, ends = edges[::2], edges[1::2]
+    longest = int(np.argmax(ends - starts))
+    return int(starts[longest]), int(ends[longest])

@@ -1,0 +1,78 @@
+"""Pace: seconds of speech over length of text, and the bounds that a corpus sets (LongCat-Flash-Omni, section 3.1.1)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from curation.stage import Stage, reject, with_column
+from curation.text.romanisation import romanised_length
+
+
+@dataclass(frozen=True)
+class Pace(Stage):
+    """Measure seconds of speech per letter. Letters are counted after romanisation, which brings languages together."""
+
+    reads = ("text", "language", "speech_s")
+    writes = ("letters", "pace_s")
+    costly = True
+
+    def __call__(self, utterances: pa.Table) -> pa.Table:
+        rows = utterances.select(["text", "language", "speech_s"]).to_pylist()
+        letters = [romanised_length(row["text"], row["language"]) for row in rows]
+        pace = [row["speech_s"] / count if count else None for row, count in zip(rows, letters, strict=True)]
+        utterances = with_column(utterances, "letters", letters, pa.int64())
+        utterances = with_column(utterances, "pace_s", pace, pa.float64())
+        return reject(utterances, [count == 0 for count in letters], "no_letters")
+
+
+@dataclass(frozen=True)
+class PaceBounds(Stage):
+    """The percentiles of pace, per language, over the whole corpus; a reduce.
+
+    A language with fewer than `min_count` utterances gets no bounds: percentiles of a handful say nothing.
+    """
+
+    lower_percentile: float = 0.5
+    upper_percentile: float = 99.5
+    min_count: int = 200
+
+    reads = ("language", "pace_s")
+    writes = ("language", "pace_low_s", "pace_high_s", "pace_count")
+
+    def __call__(self, utterances: pa.Table) -> pa.Table:
+        paces: dict[str, list[float]] = {}
+        for row in utterances.select(["language", "pace_s"]).to_pylist():
+            paces.setdefault(row["language"], []).append(row["pace_s"])
+        bounds = []
+        for language, values in sorted(paces.items()):
+            enough = len(values) >= self.min_count
+            low, high = np.percentile(np.sort(values), [self.lower_percentile, self.upper_percentile])
+            bounds.append(
+                {
+                    "language": language,
+                    "pace_low_s": float(low) if enough else None,
+                    "pace_high_s": float(high) if enough else None,
+                    "pace_count": len(values),
+                }
+            )
+        fields = [("language", pa.string()), ("pace_low_s", pa.float64()), ("pace_high_s", pa.float64())]
+        return pa.Table.from_pylist(bounds, pa.schema([*fields, ("pace_count", pa.int64())]))
+
+
+@dataclass(frozen=True)
+class WithinPace(Stage):
+    """Reject utterances that are spoken faster or slower than the bounds of their language allow."""
+
+    reads = ("pace_s", "pace_low_s", "pace_high_s")
+
+    def __call__(self, utterances: pa.Table) -> pa.Table:
+        rows = utterances.select(list(self.reads)).to_pylist()
+        for bound, reason in (("pace_low_s", "too_fast"), ("pace_high_s", "too_slow")):
+            for limit in sorted({row[bound] for row in rows if row[bound] is not None}):
+                over = [
+                    row[bound] == limit and (row["pace_s"] < limit if reason == "too_fast" else row["pace_s"] > limit)
+                    for row in rows
+                ]
+                utterances = reject(utterances, over, reason, value=[row["pace_s"] for row in rows], limit=limit)
+        return utterances

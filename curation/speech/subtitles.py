@@ -1,0 +1,133 @@
+"""Whose text is whose: subtitles put to the stretches of speech that they belong to.
+
+Subtitles are shown a little early or late, and their borders are not those of speech. So a cue counts as a whole: the
+speech stretches that it covers are joined to one utterance, and its text is never torn, unless the utterance would be too
+long; then its words go to the stretches in proportion to their speech.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from curation.media.clips import SPEECH_RATE_HZ
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a recording, in ticks of 16 kHz, with the text that belongs to it.
+
+    Attributes:
+        speech: ticks of speech in it.
+        overlap: for a cue, the share of it that is speech.
+    """
+
+    start: int
+    end: int
+    speech: int
+    text: str | None = None
+    overlap: float = 1.0
+
+    def widened(self, before: int, after: int) -> "Segment":
+        return replace(self, start=self.start - before, end=self.end + after)
+
+
+@dataclass
+class _Cue:
+    start: int
+    end: int
+    text: str
+    regions: list[int]
+    overlap: float
+
+
+def place_cues(
+    regions: Sequence[tuple[int, int]],
+    cues: Sequence[dict[str, Any]] | None,
+    max_utterance_s: float,
+    min_overlap: float,
+    total: int,
+) -> tuple[list[Segment], list[Segment]]:
+    """Utterances with their text, and the cues that nobody speaks.
+
+    Args:
+        regions: stretches of speech (start, end), sorted and disjoint, in ticks.
+        cues: with start_s, end_s (None for text without times: it covers the recording) and text; None without subtitles.
+        max_utterance_s: stretches are joined under a cue up to this length.
+        min_overlap: share of a cue that must be speech.
+        total: length of the recording in ticks.
+    """
+    if not cues:
+        text = None if cues is None else ""
+        return [Segment(start, end, end - start, text) for start, end in regions], []
+    ends = [end for _, end in regions]
+    spoken: list[_Cue] = []
+    orphans: list[Segment] = []
+    for cue in (_place(cue, regions, ends, total) for cue in cues):
+        if cue.regions and cue.overlap >= min_overlap:
+            spoken.append(cue)
+        else:
+            orphans.append(Segment(cue.start, max(cue.end, cue.start + 1), 0, cue.text, cue.overlap))
+    groups = _joined(regions, spoken, round(max_utterance_s * SPEECH_RATE_HZ))
+    texts: list[list[str]] = [[] for _ in groups]
+    for cue in spoken:
+        _share(cue, regions, groups, texts)
+    segments = []
+    for group, pieces in zip(groups, texts, strict=True):
+        speech = sum(regions[i][1] - regions[i][0] for i in group)
+        segments.append(Segment(regions[group[0]][0], regions[group[-1]][1], speech, " ".join(pieces)))
+    return segments, orphans
+
+
+def _place(cue: dict[str, Any], regions: Sequence[tuple[int, int]], ends: Sequence[int], total: int) -> _Cue:
+    """A cue in ticks, with the regions that it covers: more than half of them, or they more than half of it."""
+    if cue["start_s"] is None or cue["end_s"] is None:
+        return _Cue(0, total, cue["text"], list(range(len(regions))), 1.0)
+    start = min(round(cue["start_s"] * SPEECH_RATE_HZ), total)
+    end = min(max(round(cue["end_s"] * SPEECH_RATE_HZ), start), total)
+    covered = []
+    shared_all = 0
+    for i in range(bisect_right(ends, start), len(regions)):
+        first, last = regions[i]
+        if first >= end:
+            break
+        shared = min(end, last) - max(start, first)
+        shared_all += shared
+        if 2 * shared >= min(last - first, end - start):
+            covered.append(i)
+    return _Cue(start, end, cue["text"], covered, shared_all / max(end - start, 1))
+
+
+def _joined(regions: Sequence[tuple[int, int]], cues: Sequence[_Cue], longest: int) -> list[list[int]]:
+    """Groups of neighbouring regions that are one utterance, because one cue covers them."""
+    linked = {i for cue in cues for i in cue.regions[:-1] if i + 1 in cue.regions}
+    groups: list[list[int]] = []
+    for i, (_, end) in enumerate(regions):
+        if groups and i - 1 in linked and end - regions[groups[-1][0]][0] <= longest:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
+def _share(
+    cue: _Cue, regions: Sequence[tuple[int, int]], groups: Sequence[Sequence[int]], texts: Sequence[list[str]]
+) -> None:
+    """Put a cue's text to its utterance; if it has several, its words to each in proportion to their speech."""
+    first = bisect_right(groups, cue.regions[0], key=lambda group: group[-1] + 1)
+    mine: list[tuple[int, list[int]]] = []
+    for number in range(first, len(groups)):
+        if groups[number][0] > cue.regions[-1]:
+            break
+        mine.append((number, [i for i in groups[number] if i in cue.regions]))
+    if len(mine) == 1:
+        texts[mine[0][0]].append(cue.text)
+        return
+    words = cue.text.split()
+    speech = [sum(regions[i][1] - regions[i][0] for i in group) for _, group in mine]
+    done = 0
+    for place, (number, _) in enumerate(mine):
+        until = round(len(words) * sum(speech[: place + 1]) / sum(speech))
+        if until > done:
+            texts[number].append(" ".join(words[done:until]))
+        done = until

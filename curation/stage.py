@@ -1,0 +1,149 @@
+"""A stage: one step of a pipeline, from an Arrow table of rows to an Arrow table of rows.
+
+A stage measures (adds columns), decides (marks rows with a verdict), explodes rows to children, or merges them to
+one. It never drops a row: what it does not want it marks, and the chain (`runtime.chain`) takes marked rows out of
+the stages that follow and into the ledger.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.engines.engine import Engine
+from curation.hashing import digest
+from schemas.ledger import DECISION, FAILED, REJECTED, SAMPLED_OUT
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step; subclasses are frozen dataclasses whose fields are recipe keys.
+
+    `locators` are columns that are read only to find bytes (a path), and never change a result. `drops` are columns
+    that end here.
+    """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Columns that a result depends on. A subclass says `reads = (...)`, or a property where fields decide."""
+        return ()
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """Columns that it adds or replaces; for a stage that makes rows, all of theirs."""
+        return ()
+
+    locators: ClassVar[tuple[str, ...]] = ()
+    drops: ClassVar[tuple[str, ...]] = ()
+    version: ClassVar[int] = 1
+    """Raised by hand when the same input would give another result."""
+    makes: ClassVar[str] = ""
+    """The kind of row that it makes of others; empty for a stage that keeps its rows. Made rows have `parents`, and the
+    columns that it writes; nothing else of their parents goes on."""
+    costly: ClassVar[bool] = False
+    """A pure measure worth keeping: its columns are found again under the values that it `reads`."""
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """Its name in the ledger and in reports."""
+        return type(self).__name__
+
+    def engines(self) -> list[Engine]:
+        """The engines among its fields."""
+        return [value for f in fields(self) if isinstance(value := getattr(self, f.name), Engine)]
+
+    def fingerprint(self) -> str:
+        """Names everything but the rows that its results depend on."""
+        parameters = {f.name: getattr(self, f.name) for f in fields(self)}
+        return digest([self.name, self.version, self.reads, self.writes, parameters])
+
+
+def reject(
+    rows: pa.Table,
+    mask: Any,
+    reason: str,
+    *,
+    value: Any = None,
+    limit: float | None = None,
+    verdict: str = REJECTED,
+) -> pa.Table:
+    """Mark the undecided rows where `mask` is true, with the value that was compared and the limit it passed.
+
+    Args:
+        mask: one boolean per row; null counts as false.
+        value: one number per row, or None.
+        verdict: `rejected`, or `sampled_out` for rows that are good but not drawn.
+    """
+    if verdict not in (REJECTED, SAMPLED_OUT):
+        raise ValueError(f"reject() does not write the verdict {verdict!r}")
+    values = [None] * rows.num_rows if value is None else _plain_list(value)
+    hits = [bool(hit) for hit in _plain_list(mask)]
+    decisions = [
+        {"verdict": verdict, "reason": reason, "value": v, "limit": limit, "error": None} if hit else None
+        for hit, v in zip(hits, values, strict=True)
+    ]
+    return mark(rows, decisions)
+
+
+def fail(rows: pa.Table, errors: Sequence[BaseException | None]) -> pa.Table:
+    """Mark the rows that raised as `failed`, with the exception's name as the reason and its message as the error."""
+    return mark(rows, [None if error is None else failure(error) for error in errors])
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """The decision that an exception stands for."""
+    name = type(error).__name__
+    return {"verdict": FAILED, "reason": name, "value": None, "limit": None, "error": str(error) or name}
+
+
+def mark(rows: pa.Table, decisions: Sequence[dict[str, Any] | None]) -> pa.Table:
+    """Write one decision per row, where there is one; a row that is decided already keeps its decision."""
+    if "decision" in rows.column_names:
+        before = rows["decision"].to_pylist()
+        decisions = [old or new for old, new in zip(before, decisions, strict=True)]
+        rows = rows.drop_columns(["decision"])
+    return rows.append_column("decision", pa.array(decisions, DECISION))
+
+
+def undecided(rows: pa.Table) -> pa.Table:
+    """The rows without a verdict, without the column for it."""
+    if "decision" not in rows.column_names:
+        return rows
+    return rows.filter(pc.is_null(rows["decision"])).drop_columns(["decision"])
+
+
+def with_column(rows: pa.Table, name: str, values: Any, type_: pa.DataType | None = None) -> pa.Table:
+    """Add a column, or replace the one of that name."""
+    array = values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values, type_)
+    if name in rows.column_names:
+        return rows.set_column(rows.column_names.index(name), name, array)
+    return rows.append_column(name, array)
+
+
+def measure_each(
+    rows: pa.Table, columns: dict[str, pa.DataType], measure: Callable[[dict[str, Any]], dict[str, Any]]
+) -> pa.Table:
+    """Add `columns` by calling `measure` on each row as a mapping; a row that raises is failed, its neighbours are kept."""
+    values: list[dict[str, Any]] = []
+    errors: list[BaseException | None] = []
+    for row in rows.to_pylist():
+        try:
+            values.append(measure(row))
+            errors.append(None)
+        except Exception as error:
+            values.append({})
+            errors.append(error)
+    for name, type_ in columns.items():
+        rows = with_column(rows, name, [value.get(name) for value in values], type_)
+    return fail(rows, errors) if any(errors) else rows
+
+
+def _plain_list(values: Any) -> list[Any]:
+    return values.to_pylist() if hasattr(values, "to_pylist") else list(values)

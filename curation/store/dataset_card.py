@@ -1,0 +1,287 @@
+"""The card of a version: a README.md that people read, and from which `datasets.load_dataset(folder)` knows the folder.
+
+Layout that the card describes, below the version's folder:
+
+    README.md
+    <subset>/<split>-000000.tar, …           the shards, with `.tar.idx` and `.nv-meta/` for Energon beside them
+    index/<subset>.parquet                   keys, offsets, hashes and scores of all samples of a subset
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from curation.errors import StageError
+
+SUBSET_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+UNDETERMINED = "und"
+"""ISO 639-2 for a language that nobody told."""
+MAX_CELL_LETTERS = 300
+FEATURE_TYPES = {"json": "json", "txt": "string"}
+"""How `datasets` shall read a part. All else is `binary`: for a media type it would want a decoder installed."""
+
+
+@dataclass(frozen=True)
+class LanguageCount:
+    samples: int
+    hours: float
+
+
+@dataclass(frozen=True)
+class Subset:
+    """One folder of shards whose samples have the same parts."""
+
+    name: str
+    description: str
+    extensions: tuple[str, ...]
+    splits: Mapping[str, int]
+    """Shards per split; their names begin with the split's."""
+    size: int
+    """Bytes of all its shards."""
+    languages: Mapping[str | None, LanguageCount]
+    """By ISO 639 code."""
+
+    @property
+    def samples(self) -> int:
+        return sum(count.samples for count in self.languages.values())
+
+    @property
+    def hours(self) -> float:
+        return sum(count.hours for count in self.languages.values())
+
+
+@dataclass(frozen=True)
+class SourceTerms:
+    """The recordings that came under one licence and one consent, as whoever brought them put it."""
+
+    licence: str | None
+    consent: str | None
+    recordings: int
+    hours: float
+
+
+@dataclass(frozen=True)
+class EngineUse:
+    """An engine that had a say in this version."""
+
+    role: str
+    label: str
+    code_licence: str
+    weights_licence: str
+    limits: str
+
+
+@dataclass(frozen=True)
+class FunnelRow:
+    """What happened at one node: rows that came in and were made, and their verdicts."""
+
+    node: str
+    came_in: int
+    made: int
+    kept: int
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    """By reason."""
+    sampled_out: int = 0
+    failed: int = 0
+
+
+def dataset_card(
+    *,
+    title: str,
+    version: str,
+    subsets: Sequence[Subset],
+    sources: Sequence[SourceTerms],
+    engines: Sequence[EngineUse],
+    funnel: Sequence[FunnelRow],
+    recipe: str,
+) -> str:
+    """README.md of a version. Whatever strangers wrote (licences, consents, reasons) is text in it, never markup.
+
+    Args:
+        subsets: the first one is what `load_dataset(folder)` loads when none is named.
+        recipe: the resolved recipe, as YAML.
+    """
+    for subset in subsets:
+        if not SUBSET_NAME.fullmatch(subset.name):
+            raise StageError(f"subset name {subset.name!r} is not of a-z, 0-9 and _")
+    sections = [
+        f"# {_inline(title)}, version {_inline(version)}",
+        "## Subsets",
+        _table(("subset", "samples", "hours", "shards", "GB", "parts", "what"), map(_subset_row, subsets)),
+        "## Languages",
+        _table(("subset", "language", "samples", "hours"), _language_rows(subsets)),
+        "## Licences and consent of the sources",
+        _table(("licence", "consent", "recordings", "hours"), map(_terms_row, sources)),
+        "## Engines",
+        _table(("role", "engine", "licence of code", "licence of weights", "limits"), map(_engine_row, engines)),
+        "## Funnel",
+        _table(("node", "in", "made", "kept", "rejected", "sampled out", "failed"), map(_funnel_row, funnel)),
+        "## Recipe",
+        _fenced("yaml", recipe),
+        "## Loading",
+        "Each of these runs in this folder. Audio is left as encoded bytes.",
+    ]
+    for subset in subsets[:1]:
+        for name, snippet in loading_snippets(subset).items():
+            sections += [f"### {name}", _fenced("python", snippet)]
+    return f"---\n{_front_matter(title, subsets, sources)}---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def loading_snippets(subset: Subset) -> dict[str, str]:
+    """Python that loads a subset, by the library's name. It runs in the version's folder."""
+    name, split, media = subset.name, next(iter(subset.splits)), subset.extensions[0]
+    return {
+        "webdataset": f"""\
+from glob import glob
+
+import webdataset as wds
+
+shards = sorted(glob("{name}/{split}-*.tar"))
+for sample in wds.WebDataset(shards, shardshuffle=False).decode():
+    print(sample["__key__"], len(sample["{media}"]))
+""",
+        "datasets": f"""\
+from pathlib import Path
+
+from datasets import load_dataset
+
+samples = load_dataset(str(Path.cwd()), "{name}", split="{split}")
+for sample in samples:
+    print(sample["__key__"], len(sample["{media}"]))
+""",
+        "Ray": f"""\
+from glob import glob
+
+import ray
+
+samples = ray.data.read_webdataset(sorted(glob("{name}/{split}-*.tar")))
+for sample in samples.iter_rows():
+    print(sample["__key__"], len(sample["{media}"]))
+""",
+        "DuckDB, and one part out of a shard": f"""\
+import duckdb
+
+parts = duckdb.execute(
+    "select key, shard, p.offset, p.size from (select key, shard, unnest(parts) as p from 'index/{name}.parquet')"
+    " where p.extension = '{media}' order by key"
+).fetchall()
+for key, shard, offset, size in parts:
+    with open(f"{name}/{{shard}}", "rb") as tar:
+        tar.seek(offset)
+        print(key, len(tar.read(size)))
+""",
+        "Energon": f"""\
+from megatron.energon import Cooker, CrudeSample, DefaultTaskEncoder, WorkerConfig, get_savable_loader
+from megatron.energon import get_train_dataset, stateless
+
+
+@stateless
+def cook(sample):
+    return CrudeSample(sample)
+
+
+class Bytes(DefaultTaskEncoder):
+    decoder = None
+    cookers = [Cooker(cook)]
+
+
+samples = get_train_dataset(
+    "{name}",
+    split_part="{split}",
+    worker_config=WorkerConfig(rank=0, world_size=1, num_workers=0),
+    task_encoder=Bytes(),
+    batch_size=None,
+    shuffle_buffer_size=None,
+    max_samples_per_sequence=None,
+    repeat=False,
+)
+for sample in get_savable_loader(samples):
+    print(sample["__key__"], len(sample["{media}"]))
+""",
+    }
+
+
+def _front_matter(title: str, subsets: Sequence[Subset], sources: Sequence[SourceTerms]) -> str:
+    licences = sorted({_plain(terms.licence) for terms in sources if terms.licence})
+    languages = sorted({_plain(code or UNDETERMINED) for subset in subsets for code in subset.languages})
+    matter: dict[str, Any] = {
+        "pretty_name": _plain(title),
+        "license": "other",
+        "license_name": "; ".join(licences) or "unknown",
+        "language": languages,
+        "configs": [
+            {"config_name": subset.name, "data_files": _data_files(subset)} | ({"default": True} if first else {})
+            for first, subset in zip([True] + [False] * len(subsets), subsets, strict=False)
+        ],
+        "dataset_info": [{"config_name": subset.name, "features": _features(subset)} for subset in subsets],
+    }
+    # Escapes keep out the line breaks of other alphabets, which some readers of front matter split at.
+    return yaml.safe_dump(matter, sort_keys=False, allow_unicode=False)
+
+
+def _data_files(subset: Subset) -> list[dict[str, str]]:
+    return [{"split": split, "path": f"{subset.name}/{split}-*.tar"} for split in subset.splits]
+
+
+def _features(subset: Subset) -> list[dict[str, str]]:
+    types = {"__key__": "string", "__url__": "string"}
+    types |= {part: FEATURE_TYPES.get(part.rsplit(".", 1)[-1], "binary") for part in sorted(subset.extensions)}
+    return [{"name": name, "dtype": dtype} for name, dtype in types.items()]
+
+
+def _subset_row(subset: Subset) -> list[str]:
+    shards = ", ".join(f"{split} {count}" for split, count in subset.splits.items())
+    parts = ", ".join(sorted(subset.extensions))
+    size = f"{subset.size / 1e9:.3f}"
+    return [subset.name, str(subset.samples), _hours(subset.hours), shards, size, parts, subset.description]
+
+
+def _language_rows(subsets: Sequence[Subset]) -> Iterable[list[str]]:
+    for subset in subsets:
+        for code, count in sorted(subset.languages.items(), key=lambda item: item[0] or UNDETERMINED):
+            yield [subset.name, code or UNDETERMINED, str(count.samples), _hours(count.hours)]
+
+
+def _terms_row(terms: SourceTerms) -> list[str]:
+    return [terms.licence or "not stated", terms.consent or "not stated", str(terms.recordings), _hours(terms.hours)]
+
+
+def _engine_row(use: EngineUse) -> list[str]:
+    return [use.role, use.label, use.code_licence, use.weights_licence or "no weights", use.limits]
+
+
+def _funnel_row(row: FunnelRow) -> list[str]:
+    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(row.rejected.items()))
+    rejected = f"{sum(row.rejected.values())} ({reasons})" if reasons else "0"
+    return [row.node, str(row.came_in), str(row.made), str(row.kept), rejected, str(row.sampled_out), str(row.failed)]
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.2f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([_inline(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """One line without characters that steer a terminal, a page's direction or a parser; cut where it is long."""
+    visible = "".join(c for c in text if c.isspace() or not unicodedata.category(c).startswith("C"))
+    line = " ".join(visible.split())
+    return line if len(line) <= MAX_CELL_LETTERS else line[: MAX_CELL_LETTERS - 1] + "…"
+
+
+def _inline(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return re.sub(r"([\\`*_\[\]<>|&~$])", r"\\\1", _plain(text))
+
+
+def _fenced(language: str, text: str) -> str:
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text.encode('utf-8', 'replace').decode().rstrip()}\n{fence}"

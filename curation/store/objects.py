@@ -1,0 +1,246 @@
+"""The store: immutable objects under one root, each put whole and put once.
+
+Local roots are plain folders; `s3://`, `gs://` and `az://` go through obstore. An object appears under its name whole or
+not at all, and a name that is taken stays as it is: that one promise carries parts, versions and resuming.
+"""
+
+import errno
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curation.errors import StoreError
+
+TEMPORARY = ".tmp-"
+STALE_AFTER_S = 24 * 3600
+SCHEME = re.compile(r"^[a-z][a-z0-9+.-]+://")
+
+
+class Store:
+    """Objects under a root folder or URL. Cheap to pickle: a worker opens its own connection."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = str(root)
+        self.is_local = not SCHEME.match(self.root)
+        if self.is_local:
+            self.root = str(Path(self.root).expanduser().absolute())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Store, (self.root,))
+
+    @cached_property
+    def _remote(self) -> Any:
+        from obstore.store import from_url
+
+        return from_url(self.root)
+
+    def local_path(self, name: str) -> Path:
+        """Where an object lies on disk. Only for a local store."""
+        if not self.is_local:
+            raise StoreError(f"{self.root} is not a local store")
+        return Path(self.root) / name
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def read(self, name: str) -> bytes:
+        """All bytes of an object.
+
+        Raises:
+            StoreError: naming the object that is not there or cannot be read.
+        """
+        try:
+            if self.is_local:
+                return self.local_path(name).read_bytes()
+            import obstore
+
+            return bytes(obstore.get(self._remote, name).bytes())
+        except (OSError, _obstore_error()) as error:
+            raise StoreError(f"cannot read {name} from {self.root}: {error}") from error
+
+    def read_range(self, name: str, start: int, length: int) -> bytes:
+        """`length` bytes of an object from `start` on."""
+        try:
+            if self.is_local:
+                with self.local_path(name).open("rb") as file:
+                    file.seek(start)
+                    return file.read(length)
+            import obstore
+
+            return bytes(obstore.get_range(self._remote, name, start=start, length=length))
+        except (OSError, _obstore_error()) as error:
+            raise StoreError(f"cannot read {name} from {self.root}: {error}") from error
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[IO[bytes]]:
+        """A large object as a file to read; elsewhere than on disk it is brought whole first."""
+        if self.is_local:
+            try:
+                with self.local_path(name).open("rb") as file:
+                    yield file
+            except OSError as error:
+                raise StoreError(f"cannot read {name} from {self.root}: {error}") from error
+            return
+        with tempfile.TemporaryFile() as copy:
+            copy.write(self.read(name))
+            copy.seek(0)
+            yield copy
+
+    def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """A Parquet object; of `columns`, those that it has."""
+        source = pa.BufferReader(self.read(name)) if not self.is_local else str(self.local_path(name))
+        try:
+            with pq.ParquetFile(source) as file:
+                wanted = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
+                return file.read(columns=wanted, use_threads=False)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise StoreError(f"cannot read {name} from {self.root}: {error}") from error
+
+    def exists(self, name: str) -> bool:
+        if self.is_local:
+            return self.local_path(name).exists()
+        import obstore
+
+        try:
+            obstore.head(self._remote, name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def names(self, prefix: str) -> list[str]:
+        """Names of all objects below a folder, sorted."""
+        if self.is_local:
+            folder = self.local_path(prefix)
+            found = (p.relative_to(self.root).as_posix() for p in folder.rglob("*") if p.is_file())
+            return sorted(name for name in found if TEMPORARY not in name)
+        import obstore
+
+        pages = obstore.list(self._remote, prefix=prefix)
+        return sorted(cast(str, item["path"]) for page in pages for item in page)
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Put an object if its name is free. True if this call put it, False if it was there.
+
+        Raises:
+            StoreError: when the disk is full or the store refuses; nothing is left under the name.
+        """
+        if self.is_local:
+            with self._committing(name) as file:
+                file.write(data)
+            return self._created
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        try:
+            obstore.put(self._remote, name, data, mode="create")
+        except AlreadyExistsError:
+            return False
+        except _obstore_error() as error:
+            raise StoreError(f"cannot write {name} to {self.root}: {error}") from error
+        return True
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[IO[bytes]]:
+        """A file to write a large object to; it is put under its name, if that is free, when the block ends."""
+        if self.is_local:
+            with self._committing(name) as file:
+                yield file
+            return
+        import obstore
+
+        with tempfile.TemporaryFile() as file:
+            yield file
+            file.seek(0)
+            try:
+                obstore.put(self._remote, name, file)
+            except _obstore_error() as error:
+                raise StoreError(f"cannot write {name} to {self.root}: {error}") from error
+
+    def link(self, existing: str, name: str) -> None:
+        """Give an object a second name: a hard link on disk, a copy elsewhere."""
+        if not self.is_local:
+            import obstore
+
+            obstore.copy(self._remote, existing, name)
+            return
+        target = self.local_path(name)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.link(self.local_path(existing), target)
+        except FileExistsError:
+            return
+        except OSError:
+            with self.writing(name) as copy, self.local_path(existing).open("rb") as original:
+                while chunk := original.read(1 << 20):
+                    copy.write(chunk)
+
+    def delete(self, name: str) -> None:
+        """Remove an object; one that is gone already is fine."""
+        if self.is_local:
+            self.local_path(name).unlink(missing_ok=True)
+            return
+        import obstore
+
+        try:
+            obstore.delete(self._remote, name)
+        except FileNotFoundError:
+            return
+
+    def sweep(self) -> int:
+        """Remove what killed writers left unfinished more than a day ago. Returns how many files went."""
+        if not self.is_local:
+            return 0
+        oldest = time.time() - STALE_AFTER_S
+        stale = [p for p in Path(self.root).rglob(f"{TEMPORARY}*") if p.stat().st_mtime < oldest]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return len(stale)
+
+    @contextmanager
+    def _committing(self, name: str) -> Iterator[IO[bytes]]:
+        """Write to a temporary file beside the target, sync it, link it: `link` has one winner, `rename` has many."""
+        target = self.local_path(name)
+        temporary: str | None = None
+        self._created = False
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=target.parent)
+            with os.fdopen(handle, "wb") as file:
+                os.fchmod(file.fileno(), 0o644)
+                yield cast(IO[bytes], file)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(temporary, target)
+                self._created = True
+            except FileExistsError:
+                self._created = False
+        except OSError as error:
+            hint = "; free some space and run again, what is done is kept" if error.errno == errno.ENOSPC else ""
+            raise StoreError(f"cannot write {name} to {self.root}: {error.strerror or error}{hint}") from error
+        finally:
+            if temporary:
+                Path(temporary).unlink(missing_ok=True)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as Parquet; the same table gives the same bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.combine_chunks(), sink, compression="zstd", compression_level=3)
+    return cast(bytes, sink.getvalue().to_pybytes())
+
+
+def _obstore_error() -> type[Exception]:
+    from obstore.exceptions import BaseError
+
+    return cast(type[Exception], BaseError)

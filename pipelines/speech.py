@@ -1,0 +1,138 @@
+"""Raw recordings to interleaved speech-text shards (LongCat-Flash-Omni, section 3.1.1)."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, field_validator
+
+from curation.engines.ctc import CtcAligner
+from curation.engines.forced_alignment import PocketSphinxAligner
+from curation.engines.speech_recognition import AnyRecogniser
+from curation.engines.voice_activity import Silero
+from curation.recipe import Recipe, engine_shorthand
+from curation.runtime.nodes import WHOLE, Listing, Map, Pack, Pinned, Pipeline, Reduce, Unit
+from curation.sources import Source, list_source
+from curation.speech.alignment import Align, QuietBetweenWords, TimedWords
+from curation.speech.discrepancy import CrossCheck
+from curation.speech.encoding import EncodeAudio
+from curation.speech.hallucination import Hallucinations
+from curation.speech.interleaving import Fragments, Masking
+from curation.speech.layout import SpeechLayout
+from curation.speech.pace import Pace, PaceBounds, WithinPace
+from curation.speech.recordings import OneRowPerContent, Scan
+from curation.speech.samples import MakeSamples
+from curation.speech.transcription import TrainingText, opinion
+from curation.speech.voice_activity import SpeechProbability, Subtitles, Utterances
+
+
+AnyAligner = Annotated[PocketSphinxAligner | CtcAligner, Discriminator("engine")]
+
+
+class PaceRecipe(BaseModel):
+    """Bounds of pace: percentiles of this corpus, or those of an earlier version (`bounds: 3`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lower_percentile: float = Field(0.5, ge=0, le=100)
+    upper_percentile: float = Field(99.5, ge=0, le=100)
+    min_count: int = 200
+    bounds: int | None = None
+
+
+class Work(BaseModel):
+    """How much one unit of work is. A unit is what a kill can cost, and should take about a minute."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scan_files: float = Field(200.0, gt=0)
+    listen_s: float = Field(3600.0, gt=0)
+    transcribe_s: float = Field(300.0, gt=0)
+    encode_s: float = Field(3600.0, gt=0)
+    shard_bytes: float = Field(256e6, gt=0)
+
+
+class SpeechRecipe(Recipe):
+    """The keys of a speech recipe; those of a stage are its fields."""
+
+    source: Source = Source()
+    voice_activity: Silero = Silero()
+    utterances: Utterances = Utterances()
+    first_opinion: AnyRecogniser
+    second_opinion: AnyRecogniser
+    cross_check: CrossCheck = CrossCheck()
+    hallucinations: Hallucinations = Hallucinations()
+    training_text: TrainingText = TrainingText()
+    aligner: AnyAligner = PocketSphinxAligner()
+    timed_words: TimedWords = TimedWords()
+    quiet: QuietBetweenWords = QuietBetweenWords()
+    pace: PaceRecipe = PaceRecipe()
+    samples: MakeSamples = MakeSamples()
+    fragments: Fragments = Fragments()
+    masking: Masking = Masking()
+    audio: EncodeAudio = EncodeAudio()
+    work: Work = Work()
+
+    @field_validator("voice_activity", "first_opinion", "second_opinion", "aligner", mode="before")
+    @classmethod
+    def _engine(cls, value: Any) -> Any:
+        return engine_shorthand(value)
+
+
+def speech(recipe: SpeechRecipe, limit: int | None = None) -> Pipeline:
+    """The nodes of a speech dataset, in order."""
+    work = recipe.work
+    nodes = (
+        Listing("listing", list_source(recipe.source, limit)),
+        Map("scan", "listing", (Scan(),), Unit(target=work.scan_files)),
+        Map("recordings", "scan", (OneRowPerContent(),), WHOLE),
+        # A VAD system splits a long audio into speaking segments and removes non-speaking regions.
+        Map(
+            "utterances",
+            "recordings",
+            (SpeechProbability(recipe.voice_activity), Subtitles(), recipe.utterances),
+            Unit("work_s", work.listen_s),
+        ),
+        # Two recognisers cross-validate; segments with significant discrepancies go. An aligner times the words.
+        Map(
+            "transcripts",
+            "utterances",
+            (
+                opinion(recipe.first_opinion, "transcript"),
+                opinion(recipe.second_opinion, "second_opinion"),
+                recipe.hallucinations,
+                recipe.cross_check,
+                recipe.training_text,
+                Align(recipe.aligner),
+                recipe.timed_words,
+                recipe.quiet,
+                Pace(),
+            ),
+            Unit("speech_s", work.transcribe_s),
+        ),
+        # Segments whose seconds per length fall outside the 0.5th to 99.5th percentile go.
+        pace_bounds(recipe.pace),
+        # Adjacent segments with silences shorter than 10 s are merged, split at punctuation, and masked.
+        Map(
+            "samples",
+            "transcripts",
+            (WithinPace(), recipe.samples, recipe.fragments, recipe.masking),
+            Unit("speech_s", work.encode_s, together="root"),
+            joins=("pace_bounds",),
+        ),
+        Map("encoded", "samples", (recipe.audio,), Unit("duration_s", work.encode_s)),
+        Pack(
+            "packed",
+            "encoded",
+            SpeechLayout(extensions=(recipe.audio.format, "json", "txt")),
+            Unit("payload_bytes", work.shard_bytes, together="root"),
+        ),
+    )
+    return Pipeline(recipe.dataset, nodes)
+
+
+def pace_bounds(pace: PaceRecipe) -> Reduce | Pinned:
+    """The corpus's own percentiles, or an earlier version's."""
+    if pace.bounds is not None:
+        return Pinned("pace_bounds", pace.bounds)
+    return Reduce(
+        "pace_bounds", "transcripts", PaceBounds(pace.lower_percentile, pace.upper_percentile, pace.min_count)
+    )
