@@ -1,14 +1,14 @@
 """Recipes: YAML that users edit, checked key by key.
 
-A recipe is a name (of those in the installed package) or a file. `extends:` takes another as its base; `--set a.b=c` has
-the last word. Mappings are merged, except that a mapping with another `engine` replaces the one it meets: the keys of one
-engine mean nothing to another.
+A recipe is a name (of those in the installed package) or a file. `extends:` takes another as its base; `--set a.b=c`
+has the last word. Mappings are merged, except that a mapping with another `engine` replaces the one it meets: the keys
+of one engine mean nothing to another.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from curation.errors import RecipeError
 
 MAX_DEPTH = 10
+DATASET_NAME = "^[a-z0-9][a-z0-9_-]*$"
 Model = TypeVar("Model", bound="Recipe")
 
 
@@ -25,9 +26,9 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     pipeline: str
-    dataset: str = Field(pattern=r"^(?!parts$|measures$|attempts$)[a-z0-9][a-z0-9_-]*$")
+    dataset: Annotated[str, Field(pattern=DATASET_NAME)]
     allow_licences: tuple[str, ...] | None = None
-    max_failed_share: float = Field(0.05, ge=0, le=1)
+    max_failed_share: Annotated[float, Field(ge=0, le=1)] = 0.05
 
 
 def engine_shorthand(value: Any) -> Any:
@@ -119,7 +120,7 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML in which a key that stands twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for i, key in enumerate(keys):
             if key in keys[:i]:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)

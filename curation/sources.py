@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +17,7 @@ from curation.rows import unreadable_id
 from schemas.speech import LISTING
 
 AUDIO_SUFFIXES = frozenset(
-    ".wav .flac .mp3 .opus .ogg .oga .m4a .aac .mp4 .m4v .mov .mkv .webm .mka .aif .aiff .wma .amr".split()
+    (".wav", ".flac", ".mp3", ".opus", ".ogg", ".oga", ".m4a", ".aac", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mka")
 )
 MANIFEST_SUFFIXES = frozenset((".jsonl", ".parquet"))
 
@@ -28,13 +28,13 @@ class Source:
 
     Attributes:
         path: a folder (searched below), a glob, one file, or a manifest: `.jsonl` or `.parquet` with a column `path`
-            (relative to the manifest) and, where they are known, `sidecar`, `language`, `licence`, `consent`, `channel`.
+            (relative to the manifest) and, where known, `sidecar`, `language`, `licence`, `consent`, `channel`.
         language: ISO 639-1 code of recordings that do not say otherwise.
         licence, consent: likewise; carried to the ledger and the card.
         channel: the channel to hear, from 0; None is the mean of all.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
     path: str = ""
     language: str = "en"
@@ -68,6 +68,7 @@ def _files(source: Source) -> Iterator[dict[str, Any]]:
     if path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file():
         yield from _manifest(path)
         return
+    found: Iterator[Path]
     if path.is_dir():
         found, root = path.rglob("*"), path
     elif path.is_file():

@@ -130,7 +130,7 @@ def with_column(rows: pa.Table, name: str, values: Any, type_: pa.DataType | Non
 def measure_each(
     rows: pa.Table, columns: dict[str, pa.DataType], measure: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> pa.Table:
-    """Add `columns` by calling `measure` on each row as a mapping; a row that raises is failed, its neighbours are kept."""
+    """Add `columns` by calling `measure` on each row as a mapping; a row that raises is failed, its neighbours not."""
     values: list[dict[str, Any]] = []
     errors: list[BaseException | None] = []
     for row in rows.to_pylist():

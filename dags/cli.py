@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.audit.verification import verify as verified
-from curation.audit.views import ask, open_views
-from curation.audit.views import why as reasons_of
+from curation.audit.views import ask, open_views, why as reasons_of
 from curation.errors import CurateError, RunFailed
 from curation.runtime.inline import InlineRunner
 from curation.runtime.nodes import Listing, Pinned
@@ -82,7 +81,9 @@ def run(
     limit: LimitOption = None,
     runner: Annotated[RunnerName, typer.Option(help="ray, or inline: in this process.")] = RunnerName.ray,
     workers: Annotated[int | None, typer.Option(min=1, help="Slots; one per CPU by default.")] = None,
-    address: Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; local by default.")] = None,
+    address: Annotated[
+        str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; local by default.")
+    ] = None,
     unit_timeout_s: Annotated[float, typer.Option(min=1, help="A unit that takes longer counts as dead.")] = 3600.0,
 ) -> None:
     """Run a recipe to a version. What is done is not done again."""
@@ -94,7 +95,9 @@ def run(
         version, is_new = run_job(job, Store(store), chosen, progress)
     show_funnel(version)
     say = "new version" if is_new else "nothing changed since version"
-    console.print(f"{say} [bold]{version.name}[/bold]: {Store(store).root}/{version.name}", soft_wrap=True, highlight=False)
+    console.print(
+        f"{say} [bold]{version.name}[/bold]: {Store(store).root}/{version.name}", soft_wrap=True, highlight=False
+    )
     if not version.accepted:
         raise RunFailed(f"version {version.name} is marked as not accepted: {version.verdict}")
 
@@ -196,7 +199,9 @@ def _show_rows(rows: list[dict[str, Any]]) -> None:
 def _version(store: Store, dataset: str | None, number: int | None) -> Version:
     names = datasets(store)
     if dataset is None and len(names) != 1:
-        raise CurateError(f"{store.root} has {len(names)} datasets ({', '.join(names) or 'none'}); choose with --dataset")
+        raise CurateError(
+            f"{store.root} has {len(names)} datasets ({', '.join(names) or 'none'}); choose with --dataset"
+        )
     return read_version(store, dataset or names[0], number)
 
 

@@ -89,6 +89,4 @@ def run_job(job: Job, store: Store, runner: Runner, watcher: Watcher) -> tuple[V
         receipts = run.run(runner, watcher)
     finally:
         runner.close()
-    return publish_run(
-        job.pipeline, job.resolved(), job.recipe.max_failed_share, receipts, store, limit=job.limit
-    )
+    return publish_run(job.pipeline, job.resolved(), job.recipe.max_failed_share, receipts, store, limit=job.limit)

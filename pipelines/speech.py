@@ -23,7 +23,8 @@ from curation.speech.samples import MakeSamples
 from curation.speech.transcription import TrainingText, opinion
 from curation.speech.voice_activity import SpeechProbability, Subtitles, Utterances
 
-
+Percentile = Annotated[float, Field(ge=0, le=100)]
+Positive = Annotated[float, Field(gt=0)]
 AnyAligner = Annotated[PocketSphinxAligner | CtcAligner, Discriminator("engine")]
 
 
@@ -32,8 +33,8 @@ class PaceRecipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    lower_percentile: float = Field(0.5, ge=0, le=100)
-    upper_percentile: float = Field(99.5, ge=0, le=100)
+    lower_percentile: Percentile = 0.5
+    upper_percentile: Percentile = 99.5
     min_count: int = 200
     bounds: int | None = None
 
@@ -43,11 +44,11 @@ class Work(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    scan_files: float = Field(200.0, gt=0)
-    listen_s: float = Field(3600.0, gt=0)
-    transcribe_s: float = Field(300.0, gt=0)
-    encode_s: float = Field(3600.0, gt=0)
-    shard_bytes: float = Field(256e6, gt=0)
+    scan_files: Positive = 200.0
+    listen_s: Positive = 3600.0
+    transcribe_s: Positive = 300.0
+    encode_s: Positive = 3600.0
+    shard_bytes: Positive = 256e6
 
 
 class SpeechRecipe(Recipe):

@@ -96,6 +96,11 @@ def test_no_text_of_a_stranger_raises_and_equal_texts_agree(a: str, b: str, lang
     assert transcript_disagreement(a, a, language).value == 0
 
 
+def test_texts_that_are_no_utterances_are_compared_all_the_same() -> None:
+    assert transcript_disagreement("17 " * 20_000, "seventeen " * 20_000, "en").value == 1
+    assert transcript_disagreement("x" * 50_000, "x" * 49_000, "en").substitutions == 1
+
+
 def opinions(*pairs: tuple[str | None, str | None]) -> pa.Table:
     def transcript(text: str | None) -> dict[str, Any] | None:
         return None if text is None else {"recogniser": "test", "text": text, "language": "en"}

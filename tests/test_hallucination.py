@@ -1,5 +1,6 @@
 """Loops, stock phrases and other inventions of recognisers are rejected; what people say is not."""
 
+import zlib
 from typing import Any
 
 import pyarrow as pa
@@ -95,9 +96,12 @@ def test_repeated_share_counts_repeats_wherever_they_stand() -> None:
 
 def test_a_text_without_letters_of_latin_1_is_not_compressible_by_its_script_alone() -> None:
     hindi = (
-        "भारत एक विशाल देश है जहाँ अनेक भाषाएँ बोली जाती हैं और विभिन्न संस्कृतियों के लोग मिलजुल कर रहते हैं। यहाँ के त्योहार पूरे "
-        "विश्व में प्रसिद्ध हैं और हर मौसम में कोई न कोई उत्सव मनाया जाता है। गंगा नदी को पवित्र माना जाता है और लाखों लोग उसके किनारे स्नान करने आते हैं।"
+        "भारत एक विशाल देश है जहाँ अनेक भाषाएँ बोली जाती हैं और विभिन्न संस्कृतियों के लोग मिलजुल कर रहते हैं। "
+        "यहाँ के त्योहार पूरे विश्व में प्रसिद्ध हैं और हर मौसम में कोई न कोई उत्सव मनाया जाता है। "
+        "गंगा नदी को पवित्र माना जाता है और लाखों लोग उसके किनारे स्नान करने आते हैं।"
     )
+    data = hindi.encode()
+    assert len(data) / len(zlib.compress(data)) > 2.4
     assert compression_ratio(hindi) < 2
     assert compression_ratio(hindi[:60] * 6) > 2.4
     assert compression_ratio("") == 1
@@ -139,6 +143,11 @@ def test_a_courtesy_counts_only_where_there_is_doubt() -> None:
     assert decisions({"text": "Thank you."}) == [None]
     assert decisions({"text": "Thank you.", "second": ""}) == ["stock_phrase"]
     assert decisions({"text": "Thank you, Mary.", "second": ""}) == [None]
+
+
+def test_a_long_run_of_courtesies_takes_no_time() -> None:
+    assert decisions({"text": "bye " * 7 + "now " + "bye bye " * 3, "second": ""}) == [None]
+    assert decisions({"text": "bye " * 400 + "x", "second": "", "speech_s": 900.0}) == ["looped_transcript"]
 
 
 def test_silence_wants_both_no_speech_and_low_confidence() -> None:

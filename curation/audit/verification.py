@@ -29,8 +29,8 @@ def verify(store: Store, version: Version) -> Iterator[tuple[str, list[str]]]:
         for shard in (shard for shard in version.shards if shard.subset == subset):
             try:
                 rows = index_rows(store.read_table(index_path), shard.path.rsplit("/", 1)[1])
-                with store.opened(shard.path) as file:
-                    found = verify_shard(cast(BinaryIO, file), rows, shard.sha256, shard.path)
+                with store.opened(shard.path) as tar:
+                    found = verify_shard(cast(BinaryIO, tar), rows, shard.sha256, shard.path)
                 yield shard.path, [str(damage) for damage in found]
             except StoreError as error:
                 yield shard.path, [str(error)]

@@ -28,11 +28,13 @@ def open_views(store: Store, version: Version) -> duckdb.DuckDBPyConnection:
         connection.execute("set allowed_directories = $1", [[store.root]])
         connection.execute("set enable_external_access = false")
     for role in ("ledger", "lineage"):
-        paths = [part.files[role].path for node in version.nodes for part in version.receipts(node.name) if role in part.files]
+        receipts = [receipt for node in version.nodes for receipt in version.receipts(node.name)]
+        paths = [receipt.files[role].path for receipt in receipts if role in receipt.files]
         _view(connection, store, role, paths)
     for node in version.nodes:
         receipts = version.receipts(node.name)
-        paths = [part.files[role].path for part in receipts for role in ("rows", "table", "index") if role in part.files]
+        roles = ("rows", "table", "index")
+        paths = [receipt.files[role].path for receipt in receipts for role in roles if role in receipt.files]
         _view(connection, store, node.name, paths)
     shards = pa.Table.from_pylist([vars(shard) for shard in version.shards])
     if shards.num_rows:

@@ -71,7 +71,8 @@ class CtcAligner(ForcedAligner):
 
     def __post_init__(self) -> None:
         runtime = ("onnxruntime",) if self.runtime == "onnx" else ("torch", "transformers")
-        object.__setattr__(self, "packages", runtime + (("uroman",) if self.romanise else ()))
+        reading = ("num2words", "uroman") if self.romanise else ("num2words",)
+        object.__setattr__(self, "packages", runtime + reading)
         object.__setattr__(self, "extra", "speech" if self.runtime == "onnx" else "ctc")
         object.__setattr__(self, "weights_licence", self.licence)
 

@@ -174,7 +174,7 @@ def _set_voice(library: Any, voice: str) -> bool:
 
 
 def _load() -> Any:
-    import espeakng_loader  # type: ignore[import-untyped]
+    import espeakng_loader
 
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     library.espeak_Initialize.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int]

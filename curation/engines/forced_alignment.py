@@ -83,7 +83,7 @@ class PocketSphinxAligner(ForcedAligner):
     neighbours. On espeak-ng speech word starts are 14 ms off on average, and 4 ms early (1,152 words, four voices).
     """
 
-    packages: ClassVar[tuple[str, ...]] = ("pocketsphinx",)
+    packages: ClassVar[tuple[str, ...]] = ("pocketsphinx", "num2words")
     extra: ClassVar[str] = "speech"
     code_licence: ClassVar[str] = "BSD-2-Clause"
     weights_licence: ClassVar[str] = "BSD-2-Clause"

@@ -138,13 +138,13 @@ class PocketSphinx(SpeechRecogniser):
     """ISO 639-1 code of what these models speak."""
     noise_floor_db: float | None = 30.0
     """Level of the white noise that is added, in dB below the clip's own; None adds none."""
-    beam: float = 1e-48
-    phone_beam: float = 1e-48
-    word_beam: float = 7e-29
+    beam: pydantic.PositiveFloat = 1e-48
+    phone_beam: pydantic.PositiveFloat = 1e-48
+    word_beam: pydantic.PositiveFloat = 7e-29
     """Paths less likely than the best by more than this factor are dropped: of states, at ends of phones, of words."""
-    language_weight: float = 6.5
+    language_weight: pydantic.PositiveFloat = 6.5
     """Power of the language model's probabilities against the acoustic ones."""
-    word_insertion: float = 0.65
+    word_insertion: pydantic.PositiveFloat = 0.65
     """Factor per word: lower hears fewer words."""
 
     def __post_init__(self) -> None:
@@ -190,7 +190,7 @@ class WhisperRecogniser(SpeechRecogniser):
     device: Literal["cpu", "cuda"] = "cpu"
     language: str | None = None
     """ISO 639-1 code of all clips; None is each clip's own, or else is detected."""
-    beam_size: int = 5
+    beam_size: pydantic.PositiveInt = 5
 
     @property
     def repeatable(self) -> bool:  # type: ignore[override]
@@ -237,7 +237,7 @@ class FasterWhisper(WhisperRecogniser):
     """A folder with a converted model; or a size, or `owner/name`, that is in the hub's local cache."""
     compute_type: str = "int8"
     """Of the weights as CTranslate2 names it: int8, float32; on a GPU also float16, int8_float16, bfloat16."""
-    batch_size: int = 1
+    batch_size: pydantic.PositiveInt = 1
     """Clips that are decoded together; the last batch is filled up with silence."""
 
     @property

@@ -8,7 +8,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,17 +47,20 @@ class Speech:
         return len(self.samples) / self.rate_hz
 
 
-@runtime_checkable
-class SpeechSynthesiser(Protocol):
-    """What every engine of this capability does."""
+class SpeechSynthesiser(Engine):
+    """The protocol of this capability."""
 
     def speak(self, text: str, voice: str, *, rate_wpm: int = 175, pitch: int = 50) -> Speech:
-        """Speak a text. The same arguments give the same samples, whatever was spoken before."""
-        ...
+        """Speak a text. The same arguments give the same samples, whatever was spoken before.
+
+        Raises:
+            SynthesisError: this text cannot be spoken with this voice.
+        """
+        raise NotImplementedError(f"engine {self.engine} does not speak")
 
 
 @dataclass(frozen=True)
-class Espeak(Engine):
+class Espeak(SpeechSynthesiser):
     """espeak-ng, a formant synthesiser of a hundred languages, in a process of its own (it is GPL).
 
     Voices are a language with, perhaps, a variant: `en-us`, `en-gb`, `en-us+f3`, `cmn`. Each utterance is spoken by a

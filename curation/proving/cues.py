@@ -9,8 +9,8 @@ Line = tuple[float, float, str]
 
 def srt(lines: Sequence[Line]) -> str:
     """SubRip: numbered cues with times to the millisecond."""
-    cues = [f"{i}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{text}\n" for i, (start, end, text) in enumerate(lines, 1)]
-    return "\n".join(cues)
+    cues = [f"{_clock(start, ',')} --> {_clock(end, ',')}\n{text}\n" for start, end, text in lines]
+    return "\n".join(f"{number}\n{cue}" for number, cue in enumerate(cues, 1))
 
 
 def vtt(lines: Sequence[Line]) -> str:

@@ -1,4 +1,4 @@
-"""Faults planted in subtitles: what a careless transcriber, a hallucinating recogniser or a shifted file would write."""
+"""Faults planted in subtitles: what a careless transcriber, a hallucinating recogniser or a shifted file writes."""
 
 import random
 from collections.abc import Callable, Sequence

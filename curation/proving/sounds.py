@@ -5,6 +5,9 @@ from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
 
+FRAME_S = 0.005
+"""Resolution of true pauses."""
+
 EVENTS = ("tone", "clicks", "chords", "noise_burst")
 """Sounds that are not speech."""
 
@@ -18,7 +21,7 @@ def steady_noise(count: int, colour: str, chance: np.random.Generator) -> Sample
         noise = np.fft.irfft(spectrum, count)
     elif colour != "white":
         raise ValueError(f"noise is white or pink, not {colour!r}")
-    return (noise / np.sqrt(np.mean(noise**2))).astype(np.float32)
+    return np.asarray(noise / np.sqrt(np.mean(noise**2)), np.float32)
 
 
 def sound_event(kind: str, count: int, rate_hz: int, chance: np.random.Generator) -> Samples:
@@ -39,7 +42,7 @@ def sound_event(kind: str, count: int, rate_hz: int, chance: np.random.Generator
         raise ValueError(f"no sound is called {kind!r}")
     edge = np.minimum(1.0, np.minimum(time, time[::-1]) / 0.01)
     sound = sound * edge
-    return (sound / max(float(np.abs(sound).max()), 1e-9)).astype(np.float32)
+    return np.asarray(sound / max(float(np.abs(sound).max()), 1e-9), np.float32)
 
 
 def _chords(time: NDArray[np.float64], chance: np.random.Generator) -> NDArray[np.float64]:
@@ -55,9 +58,9 @@ def _chords(time: NDArray[np.float64], chance: np.random.Generator) -> NDArray[n
     return sound
 
 
-def sounding(clean: NDArray[np.int16], rate_hz: int, *, frame_s: float = 0.005, floor_db: float = 45.0) -> NDArray[np.bool_]:
+def sounding(clean: NDArray[np.int16], rate_hz: int, floor_db: float = 45.0) -> NDArray[np.bool_]:
     """Which frames of a noise-free utterance are not silent: within `floor_db` of its loudest ones."""
-    frame = round(frame_s * rate_hz)
+    frame = round(FRAME_S * rate_hz)
     padded = np.pad(clean.astype(np.float64), (0, -len(clean) % frame))
     level = np.sqrt(np.mean(padded.reshape(-1, frame) ** 2, axis=1))
     return np.asarray(level > np.percentile(level, 99) * 10 ** (-floor_db / 20))

@@ -1,4 +1,4 @@
-"""Planted truth: what is said where in a corpus, and what is wrong with its subtitles. The format is in docs/proving.md."""
+"""Planted truth: what is said where in a corpus, and what is wrong with its subtitles (see docs/proving.md)."""
 
 import json
 from collections.abc import Iterator
@@ -124,10 +124,11 @@ class Truth(_Record):
                 raise ValueError(f"{recording.file} is described twice")
             durations[recording.file] = recording.duration_s
         for utterance in self.utterances:
+            where = f"the utterance at {utterance.start_s} s of {utterance.file}"
             if utterance.file not in durations:
-                raise ValueError(f"an utterance at {utterance.start_s} s is in {utterance.file}, which is not described")
+                raise ValueError(f"{where} is in a recording that is not described")
             if utterance.start_s >= durations[utterance.file]:
-                raise ValueError(f"an utterance starts at {utterance.start_s} s, after the end of {utterance.file}")
+                raise ValueError(f"{where} starts after the end of the recording")
         names = [PurePosixPath(file).name for file in durations]
         if len(set(names)) < len(names):
             raise ValueError("two recordings have one file name; results are matched by name")

@@ -78,7 +78,11 @@ def main(folder: Path) -> None:
     """The child: files in its own folder are written and read by its parent alone, so pickle is safe here."""
     task, rows, store, path = pickle.loads((folder / "task").read_bytes())
     sys.path[:] = path
-    run = in_this_process(store, lambda stage: (folder / STAGE_FILE).write_text(stage) and None)
+
+    def entering(stage: str) -> None:
+        (folder / STAGE_FILE).write_text(stage)
+
+    run = in_this_process(store, entering)
     try:
         result: Outcome | BaseException = run(task, rows)
     except Exception as error:

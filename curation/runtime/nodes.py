@@ -1,4 +1,4 @@
-"""The nodes that a pipeline is made of: a listing, maps, reduces and packs, each a value that can be sent to a worker."""
+"""The nodes that a pipeline is made of: listings, maps, reduces, packs; values that can be sent to a worker."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

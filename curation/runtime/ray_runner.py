@@ -1,8 +1,8 @@
 """The Ray runner: a pool of slots, each an actor that holds one unit at a time.
 
 Ray's own retries are off. The driver hands out units, so it always knows which unit a dead worker held: a unit is
-charged for a death only if its node still lives, is tried again at the end of the queue, and after two deaths is done in
-processes of its own, so that the row that kills is named and its neighbours are kept.
+charged for a death only if its node still lives, is tried again at the end of the queue, and after two deaths is done
+in processes of its own, so that the row that kills is named and its neighbours are kept.
 """
 
 import logging
@@ -32,8 +32,7 @@ class Slot:
 
     def ready(self) -> str:
         """The id of the node that it runs on."""
-        import ray
-
+        ray = _ray()
         return str(ray.get_runtime_context().get_node_id())
 
     def do(self, task: Task, store: Store, isolate: bool, timeout_s: float) -> Receipt:
@@ -102,7 +101,7 @@ class RayRunner:
         """Give the slots back, and stop the local cluster."""
         if not self._started:
             return
-        import ray
+        ray = _ray()
 
         for worker in self._pool:
             ray.kill(worker.actor)
@@ -113,7 +112,7 @@ class RayRunner:
     def _start(self) -> None:
         if self._started:
             return
-        import ray
+        ray = _ray()
 
         try:
             if self.address:
@@ -141,26 +140,26 @@ class RayRunner:
             )
 
     def _fits(self) -> bool:
-        import ray
+        ray = _ray()
 
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         return any(n.get("CPU", 0) >= self.slot_cpus and n.get("GPU", 0) >= self.slot_gpus for n in nodes)
 
     def _size(self) -> int:
-        import ray
+        ray = _ray()
 
         if self.workers:
             return self.workers
         return max(1, int(min(ray.cluster_resources().get("CPU", 1) / self.slot_cpus, self._memory_allows())))
 
     def _memory_allows(self) -> float:
-        import ray
+        ray = _ray()
 
         return float(ray.cluster_resources().get("memory", MEMORY_PER_SLOT_BYTES) / MEMORY_PER_SLOT_BYTES)
 
     def _fill(self, size: int) -> None:
         """Start slots until there are `size`; those already starting are not waited for unless there is none."""
-        import ray
+        ray = _ray()
 
         slot = ray.remote(
             num_cpus=self.slot_cpus, num_gpus=self.slot_gpus, max_restarts=0, max_task_retries=0, max_concurrency=1
@@ -178,7 +177,7 @@ class RayRunner:
 
     def _finished(self, running: dict[Any, _Worker]) -> list[Any]:
         """References that are ready; those past their deadline are made ready by ending their worker."""
-        import ray
+        ray = _ray()
 
         ready, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
         for worker in running.values():
@@ -188,7 +187,7 @@ class RayRunner:
 
     def _result(self, reference: Any, worker: _Worker) -> Receipt | None:
         """The receipt, or None if the worker died."""
-        import ray
+        ray = _ray()
         from ray.exceptions import RayError, RayTaskError
 
         try:
@@ -202,9 +201,16 @@ class RayRunner:
             return None
 
     def _node_is_gone(self, node: str) -> bool:
-        import ray
+        ray = _ray()
 
         return not any(n["NodeID"] == node and n["Alive"] for n in ray.nodes())
+
+
+def _ray() -> Any:
+    """Ray, imported where it is used: `curate plan` and the in-process runner need none."""
+    import ray
+
+    return ray
 
 
 def _cpus() -> int:

@@ -1,6 +1,7 @@
 """When each word is said, and where it is quiet between words (LongCat-Flash-Omni, section 3.1.1)."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -98,8 +99,10 @@ class QuietBetweenWords(Stage):
         clips = utterance_clips(utterances)
         pauses: list[Any] = []
         for clip, row in zip(clips, utterances.select(["span", "words"]).to_pylist(), strict=True):
-            ok = isinstance(clip, Clip)
-            pauses.append(self.pauses(clip.samples, row["words"] or [], row["span"]["start"]) if ok else None)
+            if isinstance(clip, Clip):
+                pauses.append(self.pauses(clip.samples, row["words"] or [], row["span"]["start"]))
+            else:
+                pauses.append(None)
         errors = [None if isinstance(clip, Clip) else clip for clip in clips]
         utterances = with_column(utterances, "pauses", pauses, pa.list_(PAUSE))
         return fail(utterances, errors) if any(errors) else utterances
@@ -116,7 +119,7 @@ class QuietBetweenWords(Stage):
         level_db = frame_levels_db(samples, frame)
         reach = round(self.reach_s * SPEECH_RATE_HZ)
         found = []
-        for i, (word, following) in enumerate(zip(words, words[1:], strict=False)):
+        for i, (word, following) in enumerate(pairwise(words)):
             if word["start"] is None or following["start"] is None:
                 continue
             first = max((word["start"] + word["end"]) // 2, word["end"] - reach) - offset
@@ -134,7 +137,8 @@ def frame_levels_db(samples: NDArray[np.int16], frame: int) -> NDArray[np.float6
     """Mean power of each whole frame, in decibels over one quantisation step."""
     whole = len(samples) // frame * frame
     power = np.square(samples[:whole].astype(np.float64)).reshape(-1, frame).mean(axis=1)
-    return 10 * np.log10(power + 1.0)
+    levels: NDArray[np.float64] = 10 * np.log10(power + 1.0)
+    return levels
 
 
 def longest_quiet_run(level_db: NDArray[np.float64], margin_db: float) -> tuple[int, int]:

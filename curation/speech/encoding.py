@@ -47,7 +47,8 @@ class EncodeAudio(Stage):
         for (uri, channel), places in files.items():
             spans = [self._ticks(rows[i]["span"]) for i in places]
             try:
-                for i, samples in zip(places, read_spans(uri, spans, channel=channel, rate_hz=self.rate_hz), strict=True):
+                sounds = read_spans(uri, spans, channel=channel, rate_hz=self.rate_hz)
+                for i, samples in zip(places, sounds, strict=True):
                     payloads[i] = encode_audio(samples, self.rate_hz, self.format)
             except Exception as error:
                 for i in places:

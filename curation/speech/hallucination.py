@@ -158,7 +158,8 @@ def _normalised(phrases: tuple[str, ...], language: str | None) -> tuple[str, ..
 def _only(phrases: tuple[str, ...], language: str | None) -> re.Pattern[str]:
     """Matches one or more of the phrases and nothing else but years after them ("copyright wdr 2021")."""
     longest_first = sorted(_normalised(phrases, language), key=len, reverse=True)
-    return re.compile(rf"(?:(?:{'|'.join(map(_phrase, longest_first)) or '(?!)'})(?: ?\d{{4}})? ?)+")
+    # Possessive, so that "bye bye bye …" is not tried in all its divisions.
+    return re.compile(rf"(?>(?:{'|'.join(map(_phrase, longest_first)) or '(?!)'})(?: ?\d{{4}})? ?)++")
 
 
 def _phrase(phrase: str) -> str:

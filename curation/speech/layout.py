@@ -13,8 +13,8 @@ from curation.store.layout import Layout
 class SpeechLayout(Layout):
     """Audio as encoded, everything that is known of it as JSON, and its text.
 
-    Times in the JSON are in seconds from the start of the sample's own audio; `span` says where that lies in its source.
-    `sequence` is what the trainer is shown; `fragments` is the whole of it, so that the masking can be undone.
+    Times in the JSON are in seconds from the start of the sample's own audio; `span` says where that lies in its
+    source. `sequence` is what the trainer is shown; `fragments` is the whole of it, so that the masking can be undone.
     """
 
     extensions: tuple[str, ...] = ("flac", "json", "txt")
@@ -31,9 +31,9 @@ def sample_json(row: dict[str, Any]) -> dict[str, Any]:
     """What the JSON part of a sample says."""
     start = row["span"]["start"]
     fragments = [_fragment(fragment, start) for fragment in row["fragments"] or []]
-    known = ("row_id", "root", "task", "language", "text", "duration_s", "speech_s", "name", "licence", "consent", "span")
+    known = ("row_id", "root", "task", "language", "text", "duration_s", "speech_s", "name", "licence", "consent")
     return {
-        **{name: row[name] for name in known},
+        **{name: row[name] for name in (*known, "span")},
         "rate_hz": row["payload_rate_hz"],
         "words": [_word(word, start) for word in row["words"]],
         "fragments": fragments,

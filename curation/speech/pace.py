@@ -1,4 +1,4 @@
-"""Pace: seconds of speech over length of text, and the bounds that a corpus sets (LongCat-Flash-Omni, section 3.1.1)."""
+"""Pace: seconds of speech over length of text, and a corpus's bounds of it (LongCat-Flash-Omni, section 3.1.1)."""
 
 from dataclasses import dataclass
 

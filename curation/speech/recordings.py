@@ -70,7 +70,8 @@ class OneRowPerContent(Stage):
     def __call__(self, files: pa.Table) -> pa.Table:
         groups: dict[str, list[dict[str, Any]]] = {}
         for file in sorted(files.to_pylist(), key=lambda file: str(file["name"])):
-            parts = [file["media_hash"], file["sidecar_hash"], None if file["channel"] is None else str(file["channel"])]
+            channel = None if file["channel"] is None else str(file["channel"])
+            parts = [file["media_hash"], file["sidecar_hash"], channel]
             groups.setdefault(source_id(parts), []).append(file)
         recordings = []
         for row_id, group in groups.items():

@@ -33,7 +33,8 @@ def speech_regions(
 
     A region is a run of frames at or above `exit_threshold` with at least one at or above `threshold`. It begins with
     the run, and ends `end_trim_s` before the end of its last frame at or above `threshold`: a recurrent model forgets
-    speech late. Then, in this order:
+    speech late (silero on espeak speech by 35 ms on average in pure silence, 62 at 20 dB, 72 at 5 dB of signal to
+    noise; the trim leaves -25, 1 and 18). Then, in this order:
 
     - regions less than `min_silence_s` apart are one, those that far apart are separate;
     - a region shorter than `min_speech_s` is dropped;

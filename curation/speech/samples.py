@@ -61,7 +61,7 @@ class MakeSamples(Stage):
         last = group[-1]
         silence_s = (row["span"]["start"] - last["span"]["end"]) / SPEECH_RATE_HZ
         length_s = (row["span"]["end"] - group[0]["span"]["start"]) / SPEECH_RATE_HZ
-        return (
+        return bool(
             row["number"] == last["number"] + 1
             and row["language"] == last["language"]
             and silence_s < self.max_silence_s

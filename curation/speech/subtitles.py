@@ -1,8 +1,8 @@
 """Whose text is whose: subtitles put to the stretches of speech that they belong to.
 
 Subtitles are shown a little early or late, and their borders are not those of speech. So a cue counts as a whole: the
-speech stretches that it covers are joined to one utterance, and its text is never torn, unless the utterance would be too
-long; then its words go to the stretches in proportion to their speech.
+speech stretches that it covers are joined to one utterance, and its text is never torn, unless the utterance would be
+too long; then its words go to the stretches in proportion to their speech.
 """
 
 from bisect import bisect_right
@@ -52,7 +52,7 @@ def place_cues(
 
     Args:
         regions: stretches of speech (start, end), sorted and disjoint, in ticks.
-        cues: with start_s, end_s (None for text without times: it covers the recording) and text; None without subtitles.
+        cues: with start_s, end_s (None for text without times, which covers the recording) and text; None without any.
         max_utterance_s: stretches are joined under a cue up to this length.
         min_overlap: share of a cue that must be speech.
         total: length of the recording in ticks.

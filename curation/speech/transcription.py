@@ -61,8 +61,8 @@ class ReadTranscript(Stage):
         clips = [Clip(silence, row["language"], row["subtitle"] or None) for row in utterances.to_pylist()]
         answers = self.engine.transcribe(clips)
         lacking = [isinstance(answer, NoSidecar) for answer in answers]
-        answers = [None if lack else answer for answer, lack in zip(answers, lacking, strict=True)]
-        return reject(written(utterances, self.column, answers), lacking, "no_subtitle")
+        texts = [None if lack else answer for answer, lack in zip(answers, lacking, strict=True)]
+        return reject(written(utterances, self.column, texts), lacking, "no_subtitle")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""Costly measures, kept by what they were made from, so that a changed limit or a new neighbour computes nothing again."""
+"""Costly measures, kept by what they were made from: a changed limit or a new neighbour computes nothing again."""
+
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -14,7 +16,7 @@ class Measures:
         self._store = store
         self._where: dict[str, dict[str, str]] = {}
 
-    def find(self, stage: Stage, keys: list[str]) -> pa.Table | None:
+    def find(self, stage: Stage, keys: Sequence[str]) -> pa.Table | None:
         """Columns `key` and `stage.writes` of the known keys, one row each; None if none is known."""
         index = self._index(stage)
         wanted = {key for key in keys if key in index}
@@ -48,5 +50,3 @@ class Measures:
                 for key in self._store.read_table(path, ["key"])["key"].to_pylist():
                     self._where[folder].setdefault(key, path)
         return self._where[folder]
-
-

@@ -1,7 +1,7 @@
 """The store: immutable objects under one root, each put whole and put once.
 
-Local roots are plain folders; `s3://`, `gs://` and `az://` go through obstore. An object appears under its name whole or
-not at all, and a name that is taken stays as it is: that one promise carries parts, versions and resuming.
+Local roots are plain folders; `s3://`, `gs://` and `az://` go through obstore. An object appears under its name whole
+or not at all, and a name that is taken stays as it is: that one promise carries parts, versions and resuming.
 """
 
 import errno
@@ -124,7 +124,7 @@ class Store:
         import obstore
 
         pages = obstore.list(self._remote, prefix=prefix)
-        return sorted(cast(str, item["path"]) for page in pages for item in page)
+        return sorted(item["path"] for page in pages for item in page)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 

@@ -16,9 +16,7 @@ from curation.store.objects import Store, parquet_bytes
 PAYLOAD = "payload"
 """The column of a chain's last stage whose bytes go to the part's blob."""
 
-PAYLOAD_PLACE = pa.struct(
-    [pa.field("offset", pa.int64()), pa.field("size", pa.int64()), pa.field("xxh3", pa.string())]
-)
+PAYLOAD_PLACE = pa.struct([pa.field("offset", pa.int64()), pa.field("size", pa.int64()), pa.field("xxh3", pa.string())])
 
 
 @dataclass(frozen=True)

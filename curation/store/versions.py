@@ -1,4 +1,4 @@
-"""Versions: numbered manifests, put if absent. A manifest lists parts and shards with their hashes, and never changes."""
+"""Versions: numbered manifests, put if absent. A manifest lists parts and shards with hashes, and never changes."""
 
 import json
 from dataclasses import asdict, dataclass, field

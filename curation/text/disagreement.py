@@ -14,6 +14,10 @@ Unit = Literal["word", "character"]
 _CHARACTER_UNITS = re.compile(r"\d+(?:\.\d+)*|\S")
 MAX_PASSES = 3
 """Rounds of choosing alternatives; a choice on one side can make one on the other worthwhile."""
+MAX_READ_UNITS = 2000
+"""Longer texts are no utterances; their numbers are compared as they are written, which takes no time to speak of."""
+MAX_EDGE_CHARACTERS = 64
+"""Longer heads are no words."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def _tokens(text: str, unit: Unit) -> list[str]:
 def _agreeing_units(left: list[str], right: list[str], language: str | None, unit: Unit) -> tuple[list[str], list[str]]:
     """The units of both, each token in the form that brings the two closest; it stays as it is unless one is better."""
     sides = [[_units((token,), unit) for token in tokens] for tokens in (left, right)]
-    if left == right or not left or not right:
+    if left == right or not left or not right or len(left) + len(right) > MAX_READ_UNITS:
         return _flat(sides[0]), _flat(sides[1])
     forms = [[spoken_alternatives(token, language) for token in tokens] for tokens in (left, right)]
     best = Levenshtein.distance(_flat(sides[0]), _flat(sides[1]))
@@ -165,7 +169,8 @@ def _head_error(left: list[str], right: list[str], size: int) -> float:
     """Character error of the first units of either against the start of the other that fits them best."""
     if left[:size] == right[:size]:
         return 0.0
-    return max(_start_error("".join(left[:size]), "".join(right)), _start_error("".join(right[:size]), "".join(left)))
+    heads = ["".join(units[:size])[:MAX_EDGE_CHARACTERS] for units in (left, right)]
+    return max(_start_error(heads[0], "".join(right)), _start_error(heads[1], "".join(left)))
 
 
 def _start_error(head: str, other: str) -> float:

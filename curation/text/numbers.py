@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from curation.errors import EngineMissing
 from curation.text.normalisation import DECIMAL_COMMA, SYMBOL_WORDS, UNSPACED, base_language
 
 MAX_DIGITS = 15
@@ -203,7 +204,10 @@ def _in_han(value: int) -> str:
 @lru_cache(maxsize=4096)
 def _words(number: str, language: str, reading: str = "cardinal") -> tuple[str, ...]:
     """A number such as "1984" or "3.5" in words; the digits one by one where it is long or begins with zeros."""
-    from num2words import CONVERTER_CLASSES, num2words  # type: ignore[import-untyped,unused-ignore]
+    try:
+        from num2words import CONVERTER_CLASSES, num2words  # type: ignore[import-untyped,unused-ignore]
+    except ImportError as error:
+        raise EngineMissing("numbers: num2words is not installed; pip install 'omni-curation[speech]'") from error
 
     if language not in CONVERTER_CLASSES:
         return (number,)
