@@ -3,7 +3,7 @@
 # honoured, so PIP_INDEX_URL, PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS say where packages come from.
 
 PYTHON ?= python3
-DEMO ?= .venv/bin/python -m curation.proving.demo
+DEMO ?= .venv/bin/python -m dags.demo
 BENCH ?= .venv/bin/python -m benchmarks
 # Two processes; a file stays in one, so that its fixtures are made once.
 PYTEST ?= .venv/bin/python -m pytest -n 2 --dist loadfile

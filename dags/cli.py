@@ -3,6 +3,7 @@
 import json
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,6 +22,7 @@ from curation.runtime.run import Run, Runner
 from curation.store.objects import Store
 from curation.store.versions import Version, datasets, read_version, version_numbers
 from dags.dag import Job, missing_engines, read_job, refused_licences, run_job
+from dags.proof import proof_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -162,6 +164,37 @@ def audit(
             sys.stdout.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
         return
     _show_rows(rows)
+
+
+@app.command()
+def prove(
+    pipeline: Annotated[str, typer.Argument(help="Which pipeline: speech.")],
+    store: StoreOption = "store",
+    corpus: Annotated[Path | None, typer.Option(help="A corpus with its truth; made where it is not.")] = None,
+    seed: Annotated[int, typer.Option(help="Of a corpus that is made.")] = 0,
+    hours: Annotated[float, typer.Option(min=0.01, help="Of a corpus that is made.")] = 0.5,
+    recipe: Annotated[str | None, typer.Option(help="Another recipe than the embedded engines'.")] = None,
+    set_: SetOption = [],  # noqa: B006
+    runner: Annotated[RunnerName, typer.Option(help="ray, or inline: in this process.")] = RunnerName.ray,
+    workers: Annotated[int | None, typer.Option(min=1, help="Slots; one per CPU by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
+) -> None:
+    """Run a pipeline on a corpus whose truth is known, and score what it kept and dropped."""
+    proof = proof_of(pipeline)
+    folder = corpus or Path(Store(store).local_path(f"corpora/{pipeline}-{seed}-{hours:g}h"))
+    if not as_json and not proof.is_there(folder):
+        console.print(f"making {hours:g} h of speech with planted faults in {folder}", highlight=False)
+    proof.ensure(folder, seed, hours)
+    job = read_job(recipe or proof.recipe, [*proof.settings(folder), *set_])
+    chosen: Runner = RayRunner(workers=workers) if runner is RunnerName.ray else InlineRunner()
+    with LiveProgress(errors if as_json else console) as progress:
+        version, _ = run_job(job, Store(store), chosen, progress)
+    result = proof.score(folder, open_views(Store(store), version))
+    if as_json:
+        sys.stdout.write(result.json() + "\n")
+        return
+    show_funnel(version)
+    console.print(result.table())
 
 
 def show_funnel(version: Version) -> None:

@@ -115,22 +115,24 @@ def test_a_number_is_timed_and_a_word_that_no_dictionary_has_says_so(
 ) -> None:
     clip, text, _ = spoken[3]
     plain = one(sphinx, clip, text)
-    words = one(sphinx, clip, text.replace("seven", "7").replace("London", "Zzqxw").replace(" in ", " — in "))
+    words = one(sphinx, clip, text.replace("seven", "7").replace("London", "Lundonne").replace(" in ", " — in "))
     by_text = {word.text: word for word in words}
     assert by_text["7"] == replace(plain[6], text="7")
-    assert by_text["Zzqxw"] == AlignedWord("Zzqxw", None, None, None, "not_in_dictionary")
+    assert by_text["Lundonne"] == AlignedWord("Lundonne", None, None, None, "not_in_dictionary")
     assert by_text["—"] == AlignedWord("—", None, None, None, "no_letters")
-    leaves = by_text["leaves"]
-    assert leaves.start is not None and plain[4].start is not None
-    assert abs(leaves.start - plain[4].start) < 0.1 * SPEECH_RATE_HZ
+    for before in (plain[2], plain[4]):
+        after = by_text[before.text]
+        assert after.start is not None and before.start is not None
+        assert abs(after.start - before.start) < 0.05 * SPEECH_RATE_HZ
 
 
 def test_results_do_not_depend_on_order_or_neighbours(
     sphinx: PocketSphinxAligner, spoken: list[tuple[Clip, str, dict[int, float]]]
 ) -> None:
     clips, texts = [clip for clip, _, _ in spoken], [text for _, text, _ in spoken]
+    texts[2] = texts[2].replace("tomorrow", "Zzqxw")
     together = sphinx.align(clips, texts)
-    order = [7, 2, 11, 0, 5]
+    order = [7, 2, 11, 0, 5, 2]
     assert sphinx.align([clips[i] for i in order], [texts[i] for i in order]) == [together[i] for i in order]
     loud = Clip(np.random.default_rng(1).normal(0, 9000, 48_000).astype(np.int16), "en")
     assert sphinx.align([loud, clips[0]], ["the wrong words", texts[0]])[1] == together[0]
@@ -165,9 +167,7 @@ def test_what_cannot_be_aligned_fails_alone_with_its_reason(
         assert part in message
 
 
-def test_a_dictionary_of_ones_own_adds_words(
-    tmp_path: Path, spoken: list[tuple[Clip, str, dict[int, float]]]
-) -> None:
+def test_a_dictionary_of_ones_own_adds_words(tmp_path: Path, spoken: list[tuple[Clip, str, dict[int, float]]]) -> None:
     pytest.importorskip("pocketsphinx")
     clip, text, _ = spoken[3]
     path = tmp_path / "names.dict"
@@ -326,7 +326,7 @@ def test_a_text_longer_than_its_audio_is_refused_and_says_why(reader: CtcAligner
         [written_wave(HELLO_YOU[:3]), written_wave(HELLO_YOU), Clip(np.zeros(0, np.int16), "en")],
         ["hello you and everyone", "hello you", "hello"],
     )
-    assert isinstance(short, AlignmentFailed) and "needs 24 frames" in str(short)
+    assert isinstance(short, AlignmentFailed) and "needs 23 frames" in str(short)
     assert len(words_of(good)) == 2
     assert isinstance(none, AlignmentFailed) and "0.000 s" in str(none)
 
@@ -366,8 +366,8 @@ def test_vocabularies_are_read_in_their_usual_forms(tmp_path: Path) -> None:
         assert read_vocabulary(tmp_path / name) == {"<s>": 0, "a": 1, " ": 2}
     (tmp_path / "plain.txt").write_text("<s>\na\n▁\n")
     assert read_vocabulary(tmp_path / "plain.txt") == {"<s>": 0, "a": 1, "▁": 2}
-    for content in (b"{", b"\xff\xfe", b'{"a": "b"}', b"3"):
-        (tmp_path / "bad.json").write_bytes(content)
+    for damaged in (b"{", b"\xff\xfe", b'{"a": "b"}', b"3"):
+        (tmp_path / "bad.json").write_bytes(damaged)
         with pytest.raises(EngineMissing, match="not a vocabulary"):
             read_vocabulary(tmp_path / "bad.json")
 

@@ -1,8 +1,11 @@
 """Arrows between packages run down only, and the check that says so sees every way round it."""
 
+import re
 import runpy
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,29 @@ def planted(root: Path, **files: str) -> Path:
 
 def test_the_checkout_keeps_its_layers(layers: dict[str, Any]) -> None:
     assert layers["violations"](ROOT) == []
+
+
+def test_every_imported_package_is_declared_and_the_core_imports_only_its_own(layers: dict[str, Any]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    core = {distribution(line) for line in project["dependencies"]}
+    extras = {distribution(line) for lines in project["optional-dependencies"].values() for line in lines}
+    offers = packages_distributions()
+    undeclared = [
+        f"{path.relative_to(ROOT)}:{arrow.line} imports {arrow.imported}"
+        for floor in layers["FLOORS"]
+        for path in (ROOT / floor).rglob("*.py")
+        for arrow in layers["imports"](f"{floor}.module", path, frozenset())
+        if (top := arrow.imported.split(".")[0]) not in {*sys.stdlib_module_names, *layers["FLOORS"], "recipes", ""}
+        and not {distribution(name) for name in offers.get(top, [top])} & (core if arrow.at_import else core | extras)
+    ]
+    assert undeclared == []
+
+
+def distribution(requirement: str) -> str:
+    """The normalised name that a requirement begins with: "moto[server]>=5" is "moto"."""
+    name = re.match(r"[\w.-]+", requirement)
+    assert name
+    return re.sub(r"[-_.]+", "-", name[0]).lower()
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,9 @@ WHOLE = [
     ("M. Dupont et Mme. Martin av. J.-C.", "fr"),
     ("la Sra. García vive en EE.UU. con él", "es"),
     ("в 2020 г. в Москве и т.д.", "ru"),
+    ("We want approx. twenty or ca. ten", "en"),
+    ("ul. Długa 5 m.in. w Warszawie", "pl"),
+    ("He said hm. and left", "en"),
     ("今天是3.5度", "zh"),
     ("价格是１，０００元", "zh"),
     ("早上10：30见", "zh"),
@@ -80,8 +83,10 @@ SPLIT = [
     (["مرحبا،", "كيف حالك؟", "جيد."], "ar"),
     (["안녕하세요.", "반갑습니다!"], "ko"),
     (["สวัสดีครับ", "ผมชื่อสมชาย"], "th"),
-    (["One.", "two."], "xx"),
+    (["one.", "two."], "xx"),
+    (["it is so.", "then we went."], "en"),
     (["One,", "two."], None),
+    (["Tomorrow.", "he said so"], "en"),
 ]
 
 

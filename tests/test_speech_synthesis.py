@@ -27,13 +27,16 @@ def test_the_same_text_gives_the_same_samples_whatever_was_spoken_before() -> No
     assert again.words == first.words
 
 
-def test_another_process_speaks_the_same_samples() -> None:
+@pytest.mark.parametrize("voice", ["en-us", "en-us+f2", "en-us+croak"])
+def test_another_process_at_another_time_speaks_the_same_samples(voice: str) -> None:
+    mine = Espeak().speak(TEXT, voice).samples.tobytes()
+    time.sleep(1.1)
     code = (
         "import sys; from curation.engines.speech_synthesis import Espeak;"
-        f"sys.stdout.buffer.write(Espeak().speak({TEXT!r}, 'en-us').samples.tobytes())"
+        f"sys.stdout.buffer.write(Espeak().speak({TEXT!r}, {voice!r}).samples.tobytes())"
     )
     other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, timeout=60)
-    assert other.stdout == Espeak().speak(TEXT, "en-us").samples.tobytes()
+    assert other.stdout == mine
 
 
 def test_words_name_their_place_in_the_text_and_start_in_order() -> None:
@@ -92,7 +95,7 @@ def test_a_helper_that_was_killed_is_named_and_started_again() -> None:
 
 def test_the_helper_dies_with_its_parent() -> None:
     code = (
-        "from curation.engines.engine import loaded; from curation.engines.speech_synthesis import Espeak; import os, time;"
+        "from curation.engines.engine import loaded; from curation.engines.speech_synthesis import Espeak; import time;"
         "e = Espeak(); e.speak('Hello.', 'en-us'); print(loaded(e)._process.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as parent:

@@ -24,9 +24,7 @@ def full_lattice(log_probs: NDArray[np.float32], labels: list[int]) -> tuple[lis
     states = [BLANK]
     for label in labels:
         states += [label, BLANK]
-    best: dict[int, tuple[float, list[int]]] = {
-        s: (float(log_probs[0, states[s]]), [s]) for s in (0, 1)
-    }
+    best: dict[int, tuple[float, list[int]]] = {s: (float(log_probs[0, states[s]]), [s]) for s in (0, 1)}
     for frame in log_probs[1:]:
         following: dict[int, tuple[float, list[int]]] = {}
         for state, label in enumerate(states):
@@ -55,7 +53,9 @@ def problems(draw: st.DrawFn) -> tuple[NDArray[np.float32], list[int]]:
 
 @settings(max_examples=150, deadline=None)
 @given(problems(), st.sampled_from([None, 1, 2, 3, 5, 512]))
-def test_any_band_gives_the_full_lattices_path(problem: tuple[NDArray[np.float32], list[int]], band: int | None) -> None:
+def test_any_band_gives_the_full_lattices_path(
+    problem: tuple[NDArray[np.float32], list[int]], band: int | None
+) -> None:
     log_probs, labels = problem
     starts, ends, score = full_lattice(log_probs, labels)
     path = ctc_align(log_probs, np.array(labels), BLANK, band=band)
@@ -99,7 +99,9 @@ def test_a_long_silence_that_leaves_the_diagonal_is_followed() -> None:
     log_probs = np.concatenate([speech[:100], silence, speech[100:]])
     narrow = ctc_align(log_probs, labels, BLANK, band=8)
     assert same(narrow, ctc_align(log_probs, labels, BLANK, band=None))
-    assert narrow.score == pytest.approx(ctc_align(speech, labels, BLANK).score + float(silence[:, BLANK].sum()), abs=1.0)
+    assert narrow.score == pytest.approx(
+        ctc_align(speech, labels, BLANK).score + float(silence[:, BLANK].sum()), abs=1.0
+    )
 
 
 def test_a_band_that_loses_the_way_costs_time_and_not_the_result() -> None:

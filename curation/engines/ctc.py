@@ -64,7 +64,7 @@ class CtcAligner(ForcedAligner):
     window_s: float = 30.0
     context_s: float = 2.0
     """Audio heard on each side of a window and thrown away; a clip no longer than all that is heard at once."""
-    band: int = 512
+    band: int = 256
     """Labels that the first search keeps; changes its cost alone."""
     start_shift_s: float = 0.0
     end_shift_s: float = 0.0

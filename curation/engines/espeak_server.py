@@ -18,7 +18,7 @@ import select
 import signal
 import struct
 import sys
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 SYNCHRONOUS = 2
 UTF8 = 1
@@ -56,13 +56,13 @@ class _Event(ctypes.Structure):
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
-def read_frame(stream: BinaryIO) -> bytes | None:
+def read_frame(stream: IO[bytes]) -> bytes | None:
     """The next frame, or None at the end of the stream."""
     head = _read_exactly(stream, 4)
     return None if head is None else _read_exactly(stream, *struct.unpack("<I", head))
 
 
-def _read_exactly(stream: BinaryIO, count: int) -> bytes | None:
+def _read_exactly(stream: IO[bytes], count: int) -> bytes | None:
     """`count` bytes, or None where the stream ends before; a pipe gives what it has at each read."""
     parts = []
     while count:
@@ -143,6 +143,7 @@ def _answer(library: Any, rate_hz: int, request: dict[str, Any]) -> bytes:
             position += 1
         return 0
 
+    library.espeak_ng_SetRandSeed(1)  # or the clock's second at start would colour the voices that flutter
     callback = _CALLBACK(receive)
     library.espeak_SetSynthCallback(callback)
     if not _set_voice(library, request["voice"]):
@@ -180,6 +181,7 @@ def _load() -> Any:
     library.espeak_Initialize.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
     library.espeak_SetSynthCallback.argtypes = [_CALLBACK]
     library.espeak_SetVoiceByName.argtypes = [ctypes.c_char_p]
+    library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
     library.espeak_ListVoices.argtypes = [ctypes.c_void_p]
     library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
     library.espeak_SetParameter.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int]

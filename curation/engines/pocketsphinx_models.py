@@ -56,9 +56,9 @@ def recognise(decoder: Any, samples: NDArray[np.int16]) -> Hearing:
 
 
 def with_noise_floor(samples: NDArray[np.int16], floor_db: float) -> NDArray[np.int16]:
-    """The samples with white noise `floor_db` below their own level; the same noise for every clip."""
-    level = math.sqrt(float(np.mean(np.square(samples, dtype=np.float64))))
-    noise = np.random.default_rng(0).standard_normal(len(samples)) * level * 10 ** (-floor_db / 20)
+    """The samples with white noise `floor_db` below their own level, but at least one step; the same for every clip."""
+    level = math.sqrt(float(np.mean(np.square(samples, dtype=np.float64)))) * 10 ** (-floor_db / 20)
+    noise = np.random.default_rng(0).standard_normal(len(samples)) * max(level, 1.0)
     return np.clip(np.rint(samples + noise), -32768, 32767).astype(np.int16)
 
 

@@ -1,5 +1,6 @@
 """Speech recognition: clips in, transcripts out, one for each, none depending on its neighbours."""
 
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -131,7 +132,7 @@ class PocketSphinx(SpeechRecogniser):
     grammar_path: str | None = None
     """A JSGF grammar, instead of a language model. Speech that does not fit it gives an empty transcript."""
     dictionary_path: str | None = None
-    """Pronunciations; None is the CMU dictionary."""
+    """Pronunciations; None is the CMU dictionary, whose 134,000 words take seconds to load (a domain's take none)."""
     acoustic_model_path: str | None = None
     """The folder of an acoustic model; None is en-us."""
     language: str = "en"
@@ -215,7 +216,7 @@ class WhisperRecogniser(SpeechRecogniser):
 
     def _request(self, clip: Clip, known: frozenset[str]) -> whisper.Request:
         _check_length(clip, whisper.WINDOW_S)
-        return whisper.window(clip.samples), spoken_language(self.language or clip.language, known, self.engine)
+        return clip.samples, spoken_language(self.language or clip.language, known, self.engine)
 
     def _heard(self, heard: whisper.Heard) -> Transcript:
         return self._transcript(
@@ -251,8 +252,11 @@ class FasterWhisper(WhisperRecogniser):
         return whisper.converted_files(folder) if folder else {}
 
     def how_to_get(self) -> str:
-        """The command that downloads the model."""
-        return f"`hf download {whisper.converted_repository(self.model)} --local-dir DIR` brings it, then `model: DIR`"
+        """The command that downloads the model, or where its name is a path the usual one."""
+        repository = whisper.converted_repository(self.model)
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+            repository = whisper.CONVERTED["large-v3"]
+        return f"`hf download {repository} --local-dir DIR` brings it, then `model: DIR`"
 
     def load(self) -> whisper.ConvertedWhisper:
         """The model, in this process."""
@@ -291,9 +295,9 @@ class OpenAIWhisper(WhisperRecogniser):
         return {"checkpoint": checkpoint} if checkpoint.is_file() else {}
 
     def how_to_get(self) -> str:
-        """The command that downloads the model."""
-        size = Path(self.model).stem
-        return f"`python -c \"import whisper; whisper.load_model('{size}', device='cpu')\"` brings the one of that size"
+        """The command that downloads the model, or where its name is a path the usual one."""
+        size = self.model if self.model in (*whisper.SIZES, *whisper.OTHER_NAMES) else "large-v3"
+        return f"`python -c \"import whisper; whisper.load_model('{size}')\"` brings it, then `model: {size}`"
 
     def load(self) -> whisper.TorchWhisper:
         """The model, in this process."""

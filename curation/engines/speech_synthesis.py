@@ -1,5 +1,6 @@
 """Speech synthesis: text and a voice in, samples with the start of each word out."""
 
+import contextlib
 import json
 import os
 import re
@@ -109,10 +110,11 @@ class Espeak(SpeechSynthesiser):
             "limit_s": self.limit_s,
         }
         header, pcm = loaded(self).ask(request)
-        if not pcm:
+        samples = np.frombuffer(pcm, dtype="<i2").astype(np.int16)
+        if not samples.any():
             raise SynthesisError(f"espeak-ng makes no sound of {text[:80]!r}")
         words = tuple(SpokenWord(first, length, ms / 1000) for first, length, ms in header["words"])
-        return Speech(np.frombuffer(pcm, dtype="<i2").astype(np.int16), header["rate_hz"], words)
+        return Speech(samples, header["rate_hz"], words)
 
     def load(self) -> "EspeakServer":
         return EspeakServer()
@@ -134,32 +136,30 @@ class EspeakServer:
         """
         with self._lock:
             process = self._running()
-            assert process.stdin is not None and process.stdout is not None
             try:
-                process.stdin.write(frame(json.dumps(request).encode()))
-                process.stdin.flush()
-                body = read_frame(process.stdout)  # type: ignore[arg-type]
-            except BrokenPipeError:
-                body = None
+                body, pcm = _exchange(process, frame(json.dumps(request).encode()))
+            except BaseException:
+                _ended(process)  # an answer that nobody took must not meet the next request
+                raise
             if body is None:
-                process.kill()
-                raise SynthesisError(f"the espeak-ng process ended with code {process.wait()}")
-            header = json.loads(body)
-            if "error" in header:
-                raise SynthesisError(f"{header['error']}, at {request['text'][:80]!r}")
-            return header, process.stdout.read(header["bytes"])
+                raise SynthesisError(f"the espeak-ng process ended with code {_ended(process)}")
+        if "error" in body:
+            raise SynthesisError(f"{body['error']}, at {request['text'][:80]!r}")
+        return body, pcm
 
     def close(self) -> None:
         """End the helper process, if it runs."""
         with self._lock:
             if self._process is not None and self._owner == os.getpid():
-                self._process.kill()
-                self._process.wait()
+                _ended(self._process)
             self._process = None
 
     def _running(self) -> subprocess.Popen[bytes]:
         """The process; a fork of ours must not share its parent's, whose pipes would interleave."""
-        if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
+        if self._process is not None and self._owner == os.getpid() and self._process.poll() is not None:
+            _ended(self._process)
+            self._process = None
+        if self._process is None or self._owner != os.getpid():
             self._owner = os.getpid()
             root = Path(__file__).resolve().parents[2]
             self._process = subprocess.Popen(
@@ -169,3 +169,29 @@ class EspeakServer:
                 cwd=root,
             )
         return self._process
+
+
+def _exchange(process: subprocess.Popen[bytes], request: bytes) -> tuple[dict[str, Any] | None, bytes]:
+    """Header and samples that answer a request; None where the process ended before it had answered."""
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        process.stdin.write(request)
+        process.stdin.flush()
+    except BrokenPipeError:
+        return None, b""
+    answer = read_frame(process.stdout)
+    if answer is None:
+        return None, b""
+    header = json.loads(answer)
+    pcm = process.stdout.read(header.get("bytes", 0))
+    return (header, pcm) if len(pcm) == header.get("bytes", 0) else (None, b"")
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    """End a process if it runs, close its pipes, and return its exit code."""
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):  # what was not sent has nobody left to read it
+                pipe.close()
+    return process.wait()

@@ -20,15 +20,16 @@ WINDOW_S = 30
 """What Whisper's encoder hears at once; shorter audio is padded with zeros."""
 NO_SAMPLES = np.zeros(0, np.int16)
 
-Request = tuple[NDArray[np.float32], str | None]
-"""A window of audio, and its language where that is known."""
+Request = tuple[NDArray[np.int16], str | None]
+"""At most 30 s of samples, and their language where that is known."""
 
-CONVERTED = {
-    **{size: f"Systran/faster-whisper-{size}" for size in ("tiny", "base", "small", "medium", "large-v2", "large-v3")},
-    **{size: f"Systran/faster-whisper-{size}" for size in ("tiny.en", "base.en", "small.en", "medium.en", "large-v1")},
+ENGLISH_SIZES = ("tiny.en", "base.en", "small.en", "medium.en")
+SIZES = ("tiny", "base", "small", "medium", "large-v1", "large-v2", "large-v3", "large-v3-turbo", *ENGLISH_SIZES)
+OTHER_NAMES = {"large": "large-v3", "turbo": "large-v3-turbo"}
+CONVERTED = {size: f"Systran/faster-whisper-{size}" for size in SIZES} | {
+    "large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
     "distil-large-v3": "Systran/faster-distil-whisper-large-v3",
     "distil-large-v3.5": "distil-whisper/distil-large-v3.5-ct2",
-    "large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
 }
 """Where the weights of each size lie, converted to CTranslate2, on the Hugging Face hub."""
 
@@ -57,8 +58,9 @@ def window(samples: NDArray[np.int16]) -> NDArray[np.float32]:
 
 
 def converted_repository(model: str) -> str:
-    """The repository on the hub that a size stands for; `owner/name` stands for itself."""
-    return model if "/" in model else CONVERTED.get(model, f"Systran/faster-whisper-{model}")
+    """The repository on the hub that a size stands for; any other name stands for itself."""
+    size = OTHER_NAMES.get(model, model)
+    return CONVERTED.get(size, size)
 
 
 def converted_folder(model: str) -> Path | None:
@@ -66,15 +68,13 @@ def converted_folder(model: str) -> Path | None:
     if Path(model).is_dir():
         return Path(model)
     try:
-        from huggingface_hub import try_to_load_from_cache
-        from huggingface_hub.errors import HFValidationError
+        from faster_whisper.utils import download_model
     except ImportError:
         return None
     try:
-        found = try_to_load_from_cache(converted_repository(model), "model.bin")
-    except HFValidationError:  # a path that is not there, and no name either
+        return Path(download_model(converted_repository(model), local_files_only=True))
+    except (OSError, ValueError):  # not in the cache; or no name that could be
         return None
-    return Path(found).parent if isinstance(found, str) else None
 
 
 def converted_files(folder: Path) -> dict[str, Path]:
@@ -88,8 +88,7 @@ def checkpoint_file(model: str) -> Path:
     if model.endswith(".pt") or "/" in model:
         return Path(model)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    same = {"large": "large-v3", "turbo": "large-v3-turbo"}
-    return cache / "whisper" / f"{same.get(model, model)}.pt"
+    return cache / "whisper" / f"{OTHER_NAMES.get(model, model)}.pt"
 
 
 class ConvertedWhisper:
@@ -112,6 +111,9 @@ class ConvertedWhisper:
             self.multilingual: bool = self.model.model.is_multilingual
             self.tokenizer = Tokenizer(self.model.hf_tokenizer, self.multilingual, "transcribe", "en")
             self.suppressed = list(get_suppressed_tokens(self.tokenizer, [-1]))
+            bands = self.model.feat_kwargs.get("feature_size", 80)
+            if bands != self.model.model.n_mels:
+                raise ValueError(f"preprocessor_config.json gives {bands} mel bands, not {self.model.model.n_mels}")
         except Exception as error:  # three libraries read these files, each with errors of its own
             raise EngineMissing(f"the Whisper model in {folder} cannot be loaded: {_first_line(error)}") from error
 
@@ -127,7 +129,7 @@ class ConvertedWhisper:
             batch = requests[start : start + batch_size]
             try:
                 # Always the same shape, so that how many clips there are changes nothing.
-                silence = [(window(NO_SAMPLES), "en")] * (batch_size - len(batch))
+                silence = [(NO_SAMPLES, "en")] * (batch_size - len(batch))
                 heard += self.decode([*batch, *silence], beam_size)[: len(batch)]
             except MemoryError:
                 raise
@@ -139,7 +141,7 @@ class ConvertedWhisper:
         """Transcribe windows as one batch; a language that is None is detected."""
         from faster_whisper.transcribe import get_ctranslate2_storage
 
-        features = [self.model.feature_extractor(samples, padding=0) for samples, _ in requests]
+        features = [self.model.feature_extractor(window(samples), padding=0) for samples, _ in requests]
         encoded = self.model.model.encode(get_ctranslate2_storage(np.stack(features)))
         languages = self._settled([language for _, language in requests], encoded)
         answers = self.model.model.generate(
@@ -198,7 +200,10 @@ class TorchWhisper:
                 f"{checkpoint} is damaged, or no Whisper checkpoint (`dims` and `model_state_dict`, of plain values "
                 f"and tensors alone): {type(error).__name__}"
             ) from error
-        self.model.to(device).eval()
+        try:
+            self.model.to(device).eval()
+        except (AssertionError, RuntimeError) as error:
+            raise EngineMissing(f"torch cannot use the device {device}: {_first_line(error)}") from error
         self.device = device
         self.multilingual: bool = self.model.is_multilingual
 
@@ -220,7 +225,7 @@ class TorchWhisper:
             without_timestamps=True,
             fp16=self.device != "cpu",
         )
-        mel = log_mel_spectrogram(samples, self.model.dims.n_mels, device=self.device)
+        mel = log_mel_spectrogram(window(samples), self.model.dims.n_mels, device=self.device)
         result = decode(self.model, mel, options)
         return Heard(result.text, result.language, result.avg_logprob, result.no_speech_prob)
 

@@ -16,6 +16,9 @@ from curation.proving.sentences import Grammar, spoken_words
 LANGUAGE_MODEL_FILE = "domain.arpa"
 DICTIONARY_FILE = "domain.dict"
 
+LEAST_MASS = 1e-6
+"""Probability left to unseen words under which there are none."""
+
 ABBREVIATION_SOUNDS = {"mr.": "M IH S T ER", "mrs.": "M IH S IH Z", "dr.": "D AA K T ER", "u.s.": "Y UW EH S"}
 """In the CMU phone set; the dictionary lacks them."""
 
@@ -94,7 +97,11 @@ def arpa(lines: Iterable[Sequence[str]], order: int, discount: float = 0.5) -> s
             probability[gram] = (count - discount) / seen[gram[:-1]]
             left[gram[:-1]] -= probability[gram]
             lower[gram[:-1]] -= probability[gram[1:]]
-        backoff |= {history: left[history] / max(lower[history], 1e-9) for history in seen}
+        full = {history for history in seen if lower[history] < LEAST_MASS}  # every word follows
+        for gram in counts[n]:
+            if gram[:-1] in full:
+                probability[gram] /= 1 - left[gram[:-1]]
+        backoff |= {history: left[history] / lower[history] for history in seen if history not in full}
     grams = [[("<s>",), *counts[0]], *counts[1:]]
     head = [f"ngram {n + 1}={len(grams[n])}" for n in range(order)]
     text = ["\\data\\", *head]

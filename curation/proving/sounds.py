@@ -16,9 +16,10 @@ def steady_noise(count: int, colour: str, chance: np.random.Generator) -> Sample
     """White or pink (1/f power) noise with a root mean square of 1."""
     noise = chance.standard_normal(count)
     if colour == "pink":
-        spectrum = np.fft.rfft(noise)
+        size = 1 << (count - 1).bit_length()  # transforms of other lengths may be far slower
+        spectrum = np.fft.rfft(noise, size)
         spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)), 1))
-        noise = np.fft.irfft(spectrum, count)
+        noise = np.fft.irfft(spectrum, size)[:count]
     elif colour != "white":
         raise ValueError(f"noise is white or pink, not {colour!r}")
     return np.asarray(noise / np.sqrt(np.mean(noise**2)), np.float32)

@@ -44,8 +44,8 @@ class CorpusSettings:
     """Silence between utterances: weight, shortest, longest in seconds."""
     two_sentences: float = 0.2
     """Share of utterances of two sentences."""
-    fault_share: float = 0.055
-    """Share of cues per kind of fault; about 30 of each in an hour."""
+    fault_share: float = 0.05
+    """Share of cues per kind of fault; about 23 of each in an hour."""
     faults: tuple[Fault, ...] = FAULTS
     event_share: float = 0.06
     """Share of pauses that hold a sound that is not speech."""
@@ -84,7 +84,7 @@ class RecordingMaker:
     def __post_init__(self) -> None:
         name = f"{self.seed} recording {self.number}"
         self.chance = random.Random(name)
-        self.noise_chance = np.random.default_rng([self.seed, self.number])
+        self.noise_chance = np.random.default_rng(self.chance.getrandbits(64))
         self.grammar = Grammar(name)
         main, (self.snr_db, self.colour) = self.conditions
         self.voices = (main, self.chance.choice(self.settings.voices))

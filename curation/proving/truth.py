@@ -140,11 +140,13 @@ class Truth(_Record):
 
 
 def write_truth(truth: Truth, folder: Path) -> None:
-    """Write `corpus.json` and `truth.jsonl`."""
+    """Write `corpus.json` and, last and at once, `truth.jsonl`: a folder that has it is whole."""
     about = {"format": FORMAT, **truth.about}
     (folder / CORPUS_FILE).write_text(json.dumps(about, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     lines = [record.model_dump_json() for record in (*truth.recordings, *truth.utterances)]
-    (folder / TRUTH_FILE).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    unfinished = folder / f"{TRUTH_FILE}.part"
+    unfinished.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    unfinished.replace(folder / TRUTH_FILE)
 
 
 def read_truth(folder: Path) -> Truth:

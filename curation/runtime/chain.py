@@ -13,7 +13,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.errors import EngineMissing, StageError
+from curation.errors import EngineMissing, StageError, StoreError
 from curation.hashing import row_digests
 from curation.stage import Stage, fail, mark, undecided, with_column
 from schemas.ledger import FAILED, KEPT, LEDGER, LINEAGE
@@ -108,7 +108,7 @@ def _apply(stage: Stage, rows: pa.Table, together: str, measures: MeasureCache |
         if stage.costly and measures is not None:
             return _measured(stage, rows, measures)
         return stage(rows)
-    except (StageError, EngineMissing):
+    except (StageError, EngineMissing, StoreError):
         raise
     except Exception as error:
         halves = _halves(rows, together)
@@ -151,17 +151,27 @@ def _measured(stage: Stage, rows: pa.Table, measures: MeasureCache) -> pa.Table:
 
 def _account(block: _Block, stage: Stage, before: pa.Table, after: pa.Table) -> pa.Table:
     """Book what a stage did: rows decided, rows made, rows that others were made of. Returns those that go on."""
+    going_on = undecided(after).num_rows
     for name in (*stage.writes, *ROW_COLUMNS):
-        if name not in after.column_names and after.num_rows:
+        if name not in after.column_names and going_on:
             raise StageError(f"stage {stage.name} did not write its column {name!r}")
+    declared = {*before.column_names, *stage.writes, *ROW_COLUMNS, "parents", "decision"}
+    if undeclared := sorted(set(after.column_names) - declared):
+        raise StageError(f"stage {stage.name} wrote the column {undeclared[0]!r}, which is not among its `writes`")
     ids_before = before["row_id"].to_pylist()
     ids_after = after["row_id"].to_pylist()
     if len(set(ids_after)) != len(ids_after):
         raise StageError(f"stage {stage.name} gave two rows one id")
     here = set(ids_before)
+    if again := (set(ids_after) - here) & (block.incoming | set(block.made)):
+        raise StageError(f"stage {stage.name} made the row {min(again)}, which is there already")
     for row in after.select(["row_id", "parents"]).to_pylist() if "parents" in after.column_names else ():
         if row["row_id"] not in here:
             block.made[row["row_id"]] = row["parents"] or []
+            if strangers := sorted(set(row["parents"] or ()) - here):
+                raise StageError(
+                    f"stage {stage.name} made the row {row['row_id']} of {strangers[0]!r}, which it was not given"
+                )
     parents = {parent for row_id in ids_after if row_id not in here for parent in block.made.get(row_id, ())}
     orphans = [row_id for row_id in ids_after if row_id not in here and not block.made.get(row_id)]
     if orphans:
@@ -178,6 +188,9 @@ def _account(block: _Block, stage: Stage, before: pa.Table, after: pa.Table) -> 
             decided = after.filter(hits)
             block.decided.append(decided.append_column("stage", pa.repeat(stage.name, decided.num_rows)))
         after = undecided(after)
+    if stage.makes:
+        # A row that failed here still has its parents' columns; those that were made have none of them.
+        after = after.select([name for name in after.column_names if name in stage.writes or name in ROW_COLUMNS])
     return after
 
 

@@ -10,7 +10,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, cast
@@ -57,18 +57,16 @@ class Store:
         Raises:
             StoreError: naming the object that is not there or cannot be read.
         """
-        try:
+        with self._explained(f"read {name} from"):
             if self.is_local:
                 return self.local_path(name).read_bytes()
             import obstore
 
             return bytes(obstore.get(self._remote, name).bytes())
-        except (OSError, _obstore_error()) as error:
-            raise StoreError(f"cannot read {name} from {self.root}: {error}") from error
 
     def read_range(self, name: str, start: int, length: int) -> bytes:
         """`length` bytes of an object from `start` on."""
-        try:
+        with self._explained(f"read {name} from"):
             if self.is_local:
                 with self.local_path(name).open("rb") as file:
                     file.seek(start)
@@ -76,8 +74,6 @@ class Store:
             import obstore
 
             return bytes(obstore.get_range(self._remote, name, start=start, length=length))
-        except (OSError, _obstore_error()) as error:
-            raise StoreError(f"cannot read {name} from {self.root}: {error}") from error
 
     @contextmanager
     def opened(self, name: str) -> Iterator[IO[bytes]]:
@@ -109,10 +105,11 @@ class Store:
             return self.local_path(name).exists()
         import obstore
 
-        try:
-            obstore.head(self._remote, name)
-        except FileNotFoundError:
-            return False
+        with self._explained(f"look for {name} in"):
+            try:
+                obstore.head(self._remote, name)
+            except FileNotFoundError:
+                return False
         return True
 
     def names(self, prefix: str) -> list[str]:
@@ -123,8 +120,8 @@ class Store:
             return sorted(name for name in found if TEMPORARY not in name)
         import obstore
 
-        pages = obstore.list(self._remote, prefix=prefix)
-        return sorted(item["path"] for page in pages for item in page)
+        with self._explained(f"list {prefix or 'everything'} in"):
+            return sorted(item["path"] for page in obstore.list(self._remote, prefix=prefix) for item in page)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -135,43 +132,30 @@ class Store:
             StoreError: when the disk is full or the store refuses; nothing is left under the name.
         """
         if self.is_local:
-            with self._committing(name) as file:
+            with self._committing(name) as (file, won):
                 file.write(data)
-            return self._created
-        import obstore
-        from obstore.exceptions import AlreadyExistsError
-
-        try:
-            obstore.put(self._remote, name, data, mode="create")
-        except AlreadyExistsError:
-            return False
-        except _obstore_error() as error:
-            raise StoreError(f"cannot write {name} to {self.root}: {error}") from error
-        return True
+            return bool(won)
+        return self._put(name, data)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[IO[bytes]]:
         """A file to write a large object to; it is put under its name, if that is free, when the block ends."""
         if self.is_local:
-            with self._committing(name) as file:
+            with self._committing(name) as (file, _):
                 yield file
             return
-        import obstore
-
         with tempfile.TemporaryFile() as file:
             yield file
             file.seek(0)
-            try:
-                obstore.put(self._remote, name, file)
-            except _obstore_error() as error:
-                raise StoreError(f"cannot write {name} to {self.root}: {error}") from error
+            self._put(name, file)
 
     def link(self, existing: str, name: str) -> None:
         """Give an object a second name: a hard link on disk, a copy elsewhere."""
         if not self.is_local:
             import obstore
 
-            obstore.copy(self._remote, existing, name)
+            with self._explained(f"copy {existing} to {name} in"):
+                obstore.copy(self._remote, existing, name)
             return
         target = self.local_path(name)
         try:
@@ -191,10 +175,8 @@ class Store:
             return
         import obstore
 
-        try:
+        with self._explained(f"delete {name} in"), suppress(FileNotFoundError):
             obstore.delete(self._remote, name)
-        except FileNotFoundError:
-            return
 
     def sweep(self) -> int:
         """Remove what killed writers left unfinished more than a day ago. Returns how many files went."""
@@ -206,25 +188,47 @@ class Store:
             path.unlink(missing_ok=True)
         return len(stale)
 
+    def _put(self, name: str, data: bytes | IO[bytes]) -> bool:
+        """Put an object elsewhere than on disk, in one request, which alone can be made to have one winner."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        with self._explained(f"write {name} to"):
+            try:
+                obstore.put(self._remote, name, data, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return False
+        return True
+
     @contextmanager
-    def _committing(self, name: str) -> Iterator[IO[bytes]]:
-        """Write to a temporary file beside the target, sync it, link it: `link` has one winner, `rename` has many."""
+    def _explained(self, what: str) -> Iterator[None]:
+        """Errors of the disk or of the service in one line, with what could not be done."""
+        try:
+            yield
+        except (OSError, _obstore_error()) as error:
+            lines = str(error).splitlines() or [type(error).__name__]
+            raise StoreError(f"cannot {what} {self.root}: {lines[0]}") from error
+
+    @contextmanager
+    def _committing(self, name: str) -> Iterator[tuple[IO[bytes], list[str]]]:
+        """Write to a temporary file beside the target, sync it, link it: `link` has one winner, `rename` has many.
+
+        Yields the file, and a list that names the object afterwards if it was free.
+        """
         target = self.local_path(name)
         temporary: str | None = None
-        self._created = False
+        won: list[str] = []
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=target.parent)
             with os.fdopen(handle, "wb") as file:
                 os.fchmod(file.fileno(), 0o644)
-                yield cast(IO[bytes], file)
+                yield cast(IO[bytes], file), won
                 file.flush()
                 os.fsync(file.fileno())
-            try:
+            with suppress(FileExistsError):
                 os.link(temporary, target)
-                self._created = True
-            except FileExistsError:
-                self._created = False
+                won.append(name)
         except OSError as error:
             hint = "; free some space and run again, what is done is kept" if error.errno == errno.ENOSPC else ""
             raise StoreError(f"cannot write {name} to {self.root}: {error.strerror or error}{hint}") from error

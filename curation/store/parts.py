@@ -71,7 +71,7 @@ def parse_receipt(data: bytes, path: str) -> Receipt:
         value = json.loads(data)
         value["files"] = {role: PartFile(**file) for role, file in value["files"].items()}
         return Receipt(**value)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(f"{path} is damaged ({error}); delete that folder and run again") from error
 
 

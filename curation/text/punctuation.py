@@ -29,9 +29,13 @@ MORE_ABBREVIATIONS: dict[str, frozenset[str]] = {
     "de": frozenset({"Dr.", "usw.", "etc.", "ca.", "vgl.", "St.", "Ing.", "Dipl."}),
     "fr": frozenset({"Mgr.", "env.", "p.", "ex."}),
     "it": frozenset({"dott.", "Dott.", "sig.", "Sig.", "dr.", "Dr."}),
-    "ru": frozenset({"г.", "гг.", "др.", "пр.", "им.", "ул.", "руб.", "тыс.", "млн.", "млрд."}),
+    "pl": frozenset({"ul.", "al.", "pl.", "m.in.", "ok."}),
+    "ru": frozenset({"г.", "гг.", "др.", "пр.", "им.", "ул.", "ок.", "руб.", "тыс.", "млн.", "млрд."}),
 }
 """What spaCy's lists lack, above all in transcripts without capitals."""
+
+LONGEST_UNLISTED = 5
+"""Characters, period included, of a word that is taken for an abbreviation where a small letter follows."""
 
 _STRICT_CLOSERS = ")]}）］｝〕」』】》〉〗”"
 _CLOSING = frozenset(_STRICT_CLOSERS + SENTENCE_MARKS + CLAUSE_MARKS)
@@ -67,8 +71,9 @@ def fragment_ends(text: str, language: str | None, level: Level = "clause") -> l
     - A run ("?!", "...") is one mark. An ellipsis ends a clause; a sentence only if no lower-case letter follows.
     - A sign between digits, and an ASCII mark with a letter right after it (3.5, 10:30, URLs) ends nothing.
     - An abbreviation with capital and small letters ("Mr.", "Nov.") ends nothing. Any other, and a single letter, does
-      where a capitalised frequent word follows: "in the U.S. He likes it" ends, "the U.S. Army", "J. K. Will" do not.
+      where a capitalised frequent word follows: "in the U.S. He likes it" ends, "the U.S. Army", "J. K. Jones" do not.
       What is left together by mistake costs a longer fragment; what is cut by mistake costs its sense.
+    - A short word before a small letter is taken for an abbreviation, where capitals are in use ("Ок. пяти").
     - "3." is an ordinal in the languages that write it so, by the same rule.
     - Thai and Lao have no marks: a space between two of their letters ends a clause, and no sentence.
 
@@ -140,7 +145,8 @@ def _is_inner_period(text: str, period: int, language: str) -> bool:
     else:
         orthography = language_data(language)
         if not (token in orthography.abbreviations or _DOTTED.fullmatch(token) or _INITIAL.fullmatch(token)):
-            return False
+            nearby = text[max(0, period - 200) : period + 200]
+            return len(token) <= LONGEST_UNLISTED and word[:1].islower() and any(map(str.isupper, nearby))
         if token[0].isupper() and any(map(str.islower, token)) and token.count(".") == 1:
             return True
     return not (word[:1].isupper() and word.lower() in language_data(language).stop_words)

@@ -1,0 +1,186 @@
+"""All benchmarks, each in a process of its own, one after the other, and one table of what they found.
+
+    python -m benchmarks [--json] [--quick]
+
+The exit code says whether they ran, not whether targets are met.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A script of this folder that prints one JSON object; `quick` is what shortens it."""
+
+    script: str
+    quick: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A figure of a benchmark: where in its JSON the two values and their ratio stand, and what is aimed at.
+
+    Attributes:
+        ours, other: keys, with points between; empty where there is none.
+        what: of what these are, and in which unit.
+    """
+
+    script: str
+    figure: str
+    ours: str
+    other: str
+    what: str
+    ratio: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table. `met` is None where nothing is aimed at."""
+
+    figure: str
+    ours: float | None
+    other: float | None
+    unit: str
+    ratio: float | None
+    target: str
+    met: bool | None
+
+
+BENCHMARKS = (
+    Benchmark("voice_activity", ("--seconds", "120", "--rounds", "3")),
+    Benchmark("alignment", ("--seconds", "120", "--rounds", "1")),
+    Benchmark("pipeline", ("--minutes", "4")),
+    Benchmark("long_recording", ("--hours", "0.5", "--short-minutes", "6")),
+)
+
+COMPARISONS = (
+    Comparison(
+        "voice_activity", "voice activity: silero's streaming wrapper over ours", "ours_cpu_s",
+        "streaming_wrapper_cpu_s", "CPU s", "wrapper_over_ours", at_least=2,
+    ),
+    Comparison(
+        "voice_activity", "voice activity: ours over silero's sequence model", "ours_cpu_s",
+        "sequence_model_cpu_s", "CPU s", "ours_over_sequence", at_most=1.1,
+    ),
+    Comparison(
+        "alignment", "CTC alignment: plain trellis over ours, time", "banded.cpu_s", "plain.cpu_s", "CPU s",
+        "times_faster", at_least=1,
+    ),
+    Comparison(
+        "alignment", "CTC alignment: plain trellis over ours, memory", "banded.peak_mb", "plain.peak_mb", "MB",
+        "times_smaller", at_least=1,
+    ),
+    Comparison(
+        "pipeline", "whole pipeline over its engines' own", "pipeline_cpu_s", "engines_cpu_s", "CPU s",
+        "pipeline_over_engines", at_most=1.2,
+    ),
+    Comparison(
+        "long_recording", "an hour of a long recording over one of a short", "long.cpu_s_per_audio_hour",
+        "short.cpu_s_per_audio_hour", "CPU s", "cost_ratio", at_most=1.2,
+    ),
+    Comparison(
+        "long_recording", "peak memory of a long recording over a short", "long.peak_memory_mb",
+        "short.peak_memory_mb", "MB", "memory_ratio",
+    ),
+)  # fmt: skip
+
+SPEED = "audio h per core h"
+LEAST_SHARE = 0.001
+"""Stages with less than this of the pipeline's time are not in the table."""
+
+
+def run(benchmark: Benchmark, quick: bool) -> dict[str, Any] | None:
+    """What it printed; None if it crashed, which it has said why."""
+    command = [sys.executable, str(HERE / f"{benchmark.script}.py"), "--json", *(benchmark.quick if quick else ())]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        return None
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def lines(found: Mapping[str, dict[str, Any]]) -> list[Line]:
+    """The table: comparisons first, then how fast the pipeline's engines and stages are."""
+    result = []
+    for comparison in COMPARISONS:
+        if comparison.script not in found:
+            continue
+        figures = found[comparison.script]
+        ratio = _at(figures, comparison.ratio)
+        low, high = comparison.at_least, comparison.at_most
+        target = f">= {low:g}" if low is not None else f"<= {high:g}" if high is not None else ""
+        met = None if not target or ratio is None else (low is None or ratio >= low) and (high is None or ratio <= high)
+        ours, other = _at(figures, comparison.ours), _at(figures, comparison.other)
+        result.append(Line(comparison.figure, ours, other, comparison.what, ratio, target, met))
+    pipeline = found.get("pipeline")
+    if pipeline is None:
+        return result
+    result.append(_speed("whole pipeline", pipeline))
+    result.append(_speed("all but the engines", pipeline["around_engines"]))
+    for part, kind in (("engines", "engine"), ("stages", "stage")):
+        for name, figures in sorted(pipeline[part].items(), key=lambda item: -item[1]["cpu_s"]):
+            if figures["share"] >= LEAST_SHARE:
+                result.append(_speed(f"{kind} {name}", figures))
+    return result
+
+
+def _speed(name: str, figures: dict[str, Any]) -> Line:
+    return Line(name, figures["audio_hours_per_core_hour"], None, SPEED, None, "", None)
+
+
+def _at(figures: Any, key: str) -> float | None:
+    for name in key.split(".") if key else ():
+        figures = figures[name]
+    return float(figures) if key else None
+
+
+def table(found: list[Line]) -> Table:
+    shown = Table("figure", "ours", "other", "unit", "ratio", "target", "met")
+    for name in ("ours", "other", "ratio"):
+        next(column for column in shown.columns if column.header == name).justify = "right"
+    for line in found:
+        numbers = ["" if value is None else f"{value:,.4g}" for value in (line.ours, line.other, line.ratio)]
+        met = "" if line.met is None else "yes" if line.met else "no"
+        shown.add_row(line.figure, *numbers[:2], line.unit, numbers[2], line.target, met)
+    return shown
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    arguments.add_argument("--quick", action="store_true", help="shorter inputs; figures are rougher")
+    chosen = arguments.parse_args()
+    console = Console(stderr=True)
+    found: dict[str, dict[str, Any]] = {}
+    crashed = []
+    for benchmark in BENCHMARKS:
+        console.print(f"{benchmark.script} …", highlight=False)
+        figures = run(benchmark, chosen.quick)
+        if figures is None:
+            crashed.append(benchmark.script)
+        else:
+            found[benchmark.script] = figures
+    if chosen.json:
+        print(json.dumps({"lines": [asdict(line) for line in lines(found)], "benchmarks": found, "crashed": crashed}))
+    else:
+        Console().print(table(lines(found)))
+    if crashed:
+        sys.exit(f"crashed: {', '.join(crashed)}")
+
+
+if __name__ == "__main__":
+    main()

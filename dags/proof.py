@@ -1,0 +1,95 @@
+"""What `curate prove` needs of each pipeline: a corpus with truth, the recipe for it, and a score."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import duckdb
+import pyarrow as pa
+from rich.table import Table
+
+from curation.errors import RecipeError, SourceError
+from curation.proving.domain_language import DICTIONARY_FILE, LANGUAGE_MODEL_FILE
+from curation.proving.speech_corpus import make_corpus
+from curation.proving.speech_score import score
+from curation.proving.truth import TRUTH_FILE, read_truth
+
+
+class Result(Protocol):
+    """A score, to print or to parse."""
+
+    def table(self) -> Table: ...
+
+    def json(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How a pipeline is proved.
+
+    Attributes:
+        recipe: for the embedded engines.
+        make: writes a corpus with its truth to a folder.
+        settings: what to set in the recipe for the corpus in a folder.
+        tables: the views that the score is made of.
+    """
+
+    recipe: str
+    make: Callable[[Path, int, float], Any]
+    settings: Callable[[Path], list[str]]
+    tables: tuple[str, ...]
+    compare: Callable[..., Result]
+
+    def is_there(self, folder: Path) -> bool:
+        """Whether the folder holds a corpus that is whole: its truth is written last."""
+        return (folder / TRUTH_FILE).is_file()
+
+    def ensure(self, folder: Path, seed: int, hours: float) -> None:
+        """Make the corpus unless it is there.
+
+        Raises:
+            SourceError: the folder holds other files, or a corpus that was not finished.
+        """
+        if self.is_there(folder):
+            return
+        if folder.exists() and any(folder.iterdir()):
+            raise SourceError(f"{folder} has no {TRUTH_FILE}: no corpus, or one that was not finished; delete it")
+        self.make(folder, seed, hours)
+
+    def score(self, folder: Path, views: duckdb.DuckDBPyConnection) -> Result:
+        """Compare a run's tables with the corpus's truth."""
+        tables: list[pa.Table] = [views.sql(f"from {name}").to_arrow_table() for name in self.tables]
+        return self.compare(read_truth(folder), *tables)
+
+
+def speech_settings(folder: Path) -> list[str]:
+    """The corpus as source, and its language's model and dictionary, if it brings any, for pocketsphinx."""
+    settings = [f"source.path={folder}"]
+    if (folder / LANGUAGE_MODEL_FILE).is_file():
+        settings.append(f"second_opinion.language_model_path={folder / LANGUAGE_MODEL_FILE}")
+    if (folder / DICTIONARY_FILE).is_file():
+        settings.append(f"second_opinion.dictionary_path={folder / DICTIONARY_FILE}")
+    return settings
+
+
+PROOFS = {
+    "speech": Proof(
+        recipe="speech-embedded",
+        make=lambda folder, seed, hours: make_corpus(folder, seed=seed, hours=hours),
+        settings=speech_settings,
+        tables=("transcripts", "ledger", "samples"),
+        compare=score,
+    )
+}
+
+
+def proof_of(pipeline: str) -> Proof:
+    """The proof of a pipeline.
+
+    Raises:
+        RecipeError: there is none of that name.
+    """
+    if pipeline not in PROOFS:
+        raise RecipeError(f"no proof for {pipeline!r}: there is one for {', '.join(PROOFS)}")
+    return PROOFS[pipeline]
