@@ -33,16 +33,15 @@ class Comparison:
     """A figure of a benchmark: where in its JSON the two values and their ratio stand, and what is aimed at.
 
     Attributes:
-        ours, other: keys, with points between; empty where there is none.
-        what: of what these are, and in which unit.
+        ours, other, ratio: keys, with points between.
     """
 
     script: str
     figure: str
     ours: str
     other: str
-    what: str
-    ratio: str = ""
+    unit: str
+    ratio: str
     at_least: float | None = None
     at_most: float | None = None
 
@@ -123,14 +122,13 @@ def lines(found: Mapping[str, dict[str, Any]]) -> list[Line]:
         ratio = _at(figures, comparison.ratio)
         low, high = comparison.at_least, comparison.at_most
         target = f">= {low:g}" if low is not None else f"<= {high:g}" if high is not None else ""
-        met = None if not target or ratio is None else (low is None or ratio >= low) and (high is None or ratio <= high)
+        met = (low is None or ratio >= low) and (high is None or ratio <= high) if target else None
         ours, other = _at(figures, comparison.ours), _at(figures, comparison.other)
-        result.append(Line(comparison.figure, ours, other, comparison.what, ratio, target, met))
+        result.append(Line(comparison.figure, ours, other, comparison.unit, ratio, target, met))
     pipeline = found.get("pipeline")
     if pipeline is None:
         return result
     result.append(_speed("whole pipeline", pipeline))
-    result.append(_speed("all but the engines", pipeline["around_engines"]))
     for part, kind in (("engines", "engine"), ("stages", "stage")):
         for name, figures in sorted(pipeline[part].items(), key=lambda item: -item[1]["cpu_s"]):
             if figures["share"] >= LEAST_SHARE:
@@ -142,10 +140,10 @@ def _speed(name: str, figures: dict[str, Any]) -> Line:
     return Line(name, figures["audio_hours_per_core_hour"], None, SPEED, None, "", None)
 
 
-def _at(figures: Any, key: str) -> float | None:
-    for name in key.split(".") if key else ():
+def _at(figures: Any, key: str) -> float:
+    for name in key.split("."):
         figures = figures[name]
-    return float(figures) if key else None
+    return float(figures)
 
 
 def table(found: list[Line]) -> Table:

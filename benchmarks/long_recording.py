@@ -9,14 +9,16 @@ costs: what is left is decoding, voice activity, alignment, encoding and packing
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 from time import process_time
-from typing import Any, cast
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.pipeline import peak_memory_bytes, stage_seconds
 
 SPOKEN_H = 0.1
 """What is repeated."""
@@ -36,7 +38,6 @@ def write_recording(spoken: Path, folder: Path, seconds: float) -> None:
     """Repeat the recording of a corpus, sound and subtitles, for about `seconds`; never held whole."""
     import av
     from av.audio.frame import AudioFrame
-    from av.audio.stream import AudioStream
 
     from curation.media.audio import read_spans
     from curation.media.clips import SPEECH_RATE_HZ
@@ -49,7 +50,7 @@ def write_recording(spoken: Path, folder: Path, seconds: float) -> None:
     (samples,) = read_spans(str(spoken / recording.file), [(0, int(recording.duration_s * SPEECH_RATE_HZ))])
     times = max(1, round(seconds * SPEECH_RATE_HZ / len(samples)))
     with av.open(folder / "recording.flac", "w", format="flac") as container:
-        stream = cast(AudioStream, container.add_stream("flac", rate=SPEECH_RATE_HZ, layout="mono"))
+        stream = container.add_stream("flac", rate=SPEECH_RATE_HZ, layout="mono")
         stream.codec_context.thread_count = 1
         container.start_encoding()
         step = stream.codec_context.frame_size
@@ -71,7 +72,6 @@ def measure(folder: Path, name: str) -> dict[str, Any]:
     from curation.media.audio import probe_audio
     from curation.runtime.inline import InlineRunner
     from curation.store.objects import Store
-    from curation.store.parts import parse_receipt
     from dags.dag import read_job, run_job
 
     def run(name: str) -> Store:
@@ -91,27 +91,13 @@ def measure(folder: Path, name: str) -> dict[str, Any]:
     store = run(name)
     spent_s = process_time() - start
     audio_h = (probe_audio(str(folder / name / "recording.flac")).header_duration_s or 0) / 3600
-    stages: Counter[str] = Counter()
-    for path in store.names("parts"):
-        if path.endswith("receipt.json"):
-            receipt = parse_receipt(store.read(path), path)
-            stages.update({f"{receipt.node}: {stage}": cpu_s for stage, cpu_s in receipt.timings.items()})
     return {
         "audio_s": audio_h * 3600,
         "peak_memory_mb": peak_memory_bytes() / 1e6,
         "cpu_s": spent_s,
         "cpu_s_per_audio_hour": spent_s / audio_h,
-        "stages_cpu_s_per_audio_hour": {stage: cpu_s / audio_h for stage, cpu_s in stages.items()},
+        "stages_cpu_s_per_audio_hour": {stage: cpu_s / audio_h for stage, cpu_s in stage_seconds(store).items()},
     }
-
-
-def peak_memory_bytes() -> int:
-    """The most memory that this process has held. `ru_maxrss` begins at the parent's, so Linux is asked otherwise."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def in_fresh_processes(hours: float, short_minutes: float, seed: int) -> dict[str, Any]:

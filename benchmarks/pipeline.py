@@ -15,8 +15,8 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -29,7 +29,7 @@ class Meter:
     """CPU seconds of engines, by engine and method, without what they wait for."""
 
     def __init__(self) -> None:
-        self.own_s: Counter[str] = Counter()
+        self.own_s: defaultdict[str, float] = defaultdict(float)
 
     def attach(self, kind: type[Any], method: str) -> None:
         """Time a method of an engine's class wherever it is called."""
@@ -77,7 +77,6 @@ def measure(folder: Path) -> dict[str, Any]:
     from curation.proving.truth import read_truth
     from curation.runtime.inline import InlineRunner
     from curation.store.objects import Store
-    from curation.store.parts import parse_receipt
     from dags.dag import read_job, run_job
 
     corpus, store = folder / "corpus", Store(folder / "store")
@@ -103,11 +102,6 @@ def measure(folder: Path) -> dict[str, Any]:
     start = process_time()
     run(corpus, store, nodes)
     whole_s = process_time() - start
-    stages: Counter[str] = Counter()
-    for path in store.names("parts"):
-        if path.endswith("receipt.json"):
-            receipt = parse_receipt(store.read(path), path)
-            stages.update({f"{receipt.node}: {stage}": spent_s for stage, spent_s in receipt.timings.items()})
     engines_s = sum(meter.own_s.values())
     nodes.spent_s["plan and publish"] = whole_s - sum(nodes.spent_s.values())
 
@@ -125,10 +119,23 @@ def measure(folder: Path) -> dict[str, Any]:
         "pipeline_over_engines": whole_s / engines_s,
         "audio_hours_per_core_hour": audio_h * 3600 / whole_s,
         "peak_memory_mb": peak_memory_bytes() / 1e6,
-        "engines": speeds(dict(sorted(meter.own_s.items()))),
+        "engines": speeds({**meter.own_s, "none: all else": whole_s - engines_s}),
         "nodes": speeds(nodes.spent_s),
-        "stages": speeds(dict(stages)),
+        "stages": speeds(stage_seconds(store)),
     }
+
+
+def stage_seconds(store: Any) -> dict[str, float]:
+    """CPU seconds by node and stage, from the receipts of a store."""
+    from curation.store.parts import parse_receipt
+
+    spent: defaultdict[str, float] = defaultdict(float)
+    for path in store.names("parts"):
+        if path.endswith("receipt.json"):
+            receipt = parse_receipt(store.read(path), path)
+            for stage, cpu_s in receipt.timings.items():
+                spent[f"{receipt.node}: {stage}"] += cpu_s
+    return dict(spent)
 
 
 def peak_memory_bytes() -> int:
@@ -176,12 +183,9 @@ def main() -> None:
     arguments.add_argument("--minutes", type=float, default=10, help="length of the corpus")
     arguments.add_argument("--seed", type=int, default=0, help="of the corpus")
     arguments.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    arguments.add_argument("--measure", type=Path, metavar="FOLDER", help="with both corpora: measure in this process")
+    arguments.add_argument("--measure", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
     chosen = arguments.parse_args()
-    if chosen.measure:
-        figures = measure(chosen.measure)
-    else:
-        figures = in_fresh_process(chosen.minutes, chosen.seed)
+    figures = measure(chosen.measure) if chosen.measure else in_fresh_process(chosen.minutes, chosen.seed)
     if chosen.json:
         print(json.dumps(figures))
     else:

@@ -75,7 +75,7 @@ def check_recipe(model: type[Model], value: dict[str, Any], name: str) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise RecipeError("\n".join(_lines(name, error))) from error
+        raise RecipeError("\n".join(_lines(name, value, error))) from error
 
 
 def merged(base: Any, over: Any) -> Any:
@@ -127,13 +127,25 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _lines(name: str, error: ValidationError) -> Iterator[str]:
+def _lines(name: str, value: dict[str, Any], error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
+        key = _key(value, problem["loc"])
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             yield f"recipe {name}: unknown key {key}"
         else:
             yield f"recipe {name}: {key or 'recipe'}: {problem['msg']}, not {problem['input']!r:.80}"
+
+
+def _key(value: Any, place: Sequence[int | str]) -> str:
+    """A key as it stands in the recipe; pydantic's place also has the engine whose keys it thinks of."""
+    parts = []
+    for part in place:
+        value = engine_shorthand(value)
+        if isinstance(value, dict) and part not in value and part == value.get("engine"):
+            continue
+        parts.append(str(part))
+        value = value.get(part) if isinstance(value, dict) else None
+    return ".".join(parts)
 
 
 def _one_line(error: Exception) -> str:

@@ -4,16 +4,19 @@ import glob
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from curation.errors import SourceError
 from curation.hashing import draw
+from curation.media.audio import MAX_CHANNELS
 from curation.media.subtitles import find_sidecar
-from curation.rows import unreadable_id
+from curation.rows import derived_id, unreadable_id
 from schemas.speech import LISTING
 
 AUDIO_SUFFIXES = frozenset(
@@ -28,7 +31,8 @@ class Source:
 
     Attributes:
         path: a folder (searched below), a glob, one file, or a manifest: `.jsonl` or `.parquet` with a column `path`
-            (relative to the manifest) and, where known, `sidecar`, `language`, `licence`, `consent`, `channel`.
+            (relative to the manifest) and, where known, `sidecar`, `language`, `licence`, `consent`, `channel`. A file
+            may stand in it several times, with other channels or sidecars. Links to folders are not followed.
         language: ISO 639-1 code of recordings that do not say otherwise.
         licence, consent: likewise; carried to the ledger and the card.
         channel: the channel to hear, from 0; None is the mean of all.
@@ -40,7 +44,7 @@ class Source:
     language: str = "en"
     licence: str | None = None
     consent: str | None = None
-    channel: int | None = None
+    channel: Annotated[int, Field(ge=0, lt=MAX_CHANNELS)] | None = None
 
 
 def list_source(source: Source, limit: int | None = None) -> pa.Table:
@@ -54,13 +58,15 @@ def list_source(source: Source, limit: int | None = None) -> pa.Table:
     """
     if not source.path:
         raise SourceError("source.path is empty; give a folder, a glob or a manifest: --set source.path=/data/podcasts")
-    files = sorted(_files(source), key=lambda file: str(file["uri"]))
-    if not files:
+    once: dict[str, dict[str, Any]] = {}
+    for row in (_row(_as_text(file), source) for file in _files(source)):
+        once.setdefault(row["row_id"], row)
+    rows = list(once.values())
+    if not rows:
         raise SourceError(f"source.path: no recordings in {source.path}; known are {' '.join(sorted(AUDIO_SUFFIXES))}")
     if limit is not None:
-        files = sorted(files, key=lambda file: draw(0, str(file["name"]), "limit"))[:limit]
-    once = {file["uri"]: file for file in files}
-    return pa.Table.from_pylist([_row(once[uri], source) for uri in sorted(once)], LISTING)
+        rows = sorted(rows, key=lambda row: (draw(0, row["name"], "limit"), row["row_id"]))[:limit]
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: (row["uri"], row["row_id"])), LISTING)
 
 
 def _files(source: Source) -> Iterator[dict[str, Any]]:
@@ -74,9 +80,8 @@ def _files(source: Source) -> Iterator[dict[str, Any]]:
     elif path.is_file():
         found, root = iter([path]), path.parent
     else:
-        fixed = Path(glob.escape(source.path) if not glob.has_magic(source.path) else source.path.split("*")[0])
-        root = fixed if fixed.is_dir() else fixed.parent
-        found = (Path(name) for name in glob.iglob(str(path), recursive=True))
+        root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts[:-1]))
+        found = _matches(root, path.relative_to(root))
     siblings: dict[Path, list[str]] = {}
     for file in found:
         if file.suffix.lower() in AUDIO_SUFFIXES and not file.is_dir():
@@ -89,6 +94,14 @@ def _files(source: Source) -> Iterator[dict[str, Any]]:
             }
 
 
+def _matches(root: Path, pattern: Path) -> Iterator[Path]:
+    """The files of a glob. Unlike `glob`, `pathlib` does not follow links below `**`, which may lead in circles."""
+    try:
+        yield from root.glob(str(pattern / "*" if pattern.name == "**" else pattern))
+    except ValueError as error:
+        raise SourceError(f"source.path: {root / pattern} is no glob that can be read: {error}") from error
+
+
 def _names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
 
@@ -99,23 +112,41 @@ def _manifest(path: Path) -> Iterator[dict[str, Any]]:
         where = f"{path}:{number}"
         if isinstance(record, str):
             yield {"uri": where, "name": f"{path.name}:{number}", "error": record}
-        elif not isinstance(name := record.get("path") or record.get("uri"), str):
-            yield {"uri": where, "name": f"{path.name}:{number}", "error": f"{where}: no `path`"}
+        elif reason := _unmeant(record):
+            yield {"uri": where, "name": f"{path.name}:{number}", "error": f"{where}: {reason}"}
         else:
+            name = record.get("path") or record["uri"]
             sidecar = record.get("sidecar")
+            channel = record.get("channel")
             yield {
-                **{key: record.get(key) for key in ("language", "licence", "consent", "channel")},
+                **{key: record.get(key) for key in ("language", "consent")},
                 "licence": record.get("licence") or record.get("license"),
+                "channel": None if channel is None else int(channel),
                 "uri": str((path.parent / name).absolute()),
                 "name": name,
-                "sidecar": str((path.parent / sidecar).absolute()) if isinstance(sidecar, str) and sidecar else None,
+                "sidecar": str((path.parent / sidecar).absolute()) if sidecar else None,
+                "listed_as": [channel, sidecar or None],
             }
+
+
+def _unmeant(record: dict[str, Any]) -> str | None:
+    """Why a manifest's row cannot be meant, if so."""
+    if not isinstance(record.get("path") or record.get("uri"), str):
+        return "no `path`"
+    if not isinstance(record.get("sidecar") or "", str):
+        return f"`sidecar` is no path: {record['sidecar']!r:.40}"
+    channel = record.get("channel")
+    # Parquet from pandas has 1.0 for 1 where another row has none.
+    number = isinstance(channel, int | float) and not isinstance(channel, bool)
+    if channel is not None and not (number and channel in range(MAX_CHANNELS)):
+        return f"`channel` is no number from 0 to {MAX_CHANNELS - 1}: {channel!r:.40}"
+    return None
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     try:
         if path.suffix.lower() == ".parquet":
-            yield from enumerate(pq.read_table(path).to_pylist(), 1)
+            yield from enumerate(pq.read_table(path, partitioning=None).to_pylist(), 1)
             return
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -124,14 +155,26 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
                 try:
                     record = json.loads(line)
                     yield number, record if isinstance(record, dict) else f"{path}:{number}: not a JSON object"
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     yield number, f"{path}:{number}: not JSON: {error}"
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise SourceError(f"source.path: cannot read the manifest {path}: {error}") from error
+
+
+def _as_text(file: dict[str, Any]) -> dict[str, Any]:
+    """The file, or a row with an `error` where a value is not UTF-8, as names of files need not be."""
+    try:
+        "".join(str(value) for value in file.values()).encode()
+    except UnicodeEncodeError:
+        uri, name = (str(file[key]).encode(errors="backslashreplace").decode() for key in ("uri", "name"))
+        return {"uri": uri, "name": name, "error": f"{uri}: its name, or what the manifest says of it, is not UTF-8"}
+    return file
 
 
 def _row(file: dict[str, Any], source: Source) -> dict[str, Any]:
     row_id = unreadable_id(file["uri"])
+    if "listed_as" in file:
+        row_id = derived_id([row_id], "listing", file["listed_as"])
     size, modified = _status(file["uri"])
     sidecar_size, sidecar_modified = _status(file.get("sidecar"))
     channel = file.get("channel")
@@ -150,7 +193,7 @@ def _row(file: dict[str, Any], source: Source) -> dict[str, Any]:
         "language": _text(file.get("language")) or source.language,
         "licence": _text(file.get("licence")) or source.licence,
         "consent": _text(file.get("consent")) or source.consent,
-        "channel": channel if isinstance(channel, int) else source.channel,
+        "channel": source.channel if channel is None else channel,
         "error": file.get("error"),
     }
 
@@ -165,6 +208,6 @@ def _status(path: str | None) -> tuple[int | None, int | None]:
         return None, None
     try:
         status = Path(path).stat()
-    except OSError:
+    except (OSError, ValueError):
         return None, None
     return status.st_size, status.st_mtime_ns

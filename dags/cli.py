@@ -245,9 +245,10 @@ def main() -> None:
     except CurateError as error:
         errors.print(f"curate: {error}", style="bold red", highlight=False, soft_wrap=True, markup=False)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        errors.print("curate: stopped; what is done is kept, run the same command to go on")
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == 130:  # typer's word for Ctrl-C
+            errors.print("curate: stopped; what is done is kept, run the same command to go on", soft_wrap=True)
+        raise
     except BrokenPipeError:
         sys.exit(141)
 

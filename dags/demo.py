@@ -25,7 +25,7 @@ def main() -> None:
         console.print(f"Speaking a small corpus with planted faults to {corpus} …")
     proof.ensure(corpus, SEED, HOURS)
     recipe = ["speech-embedded", *(part for setting in proof.settings(corpus) for part in ("--set", setting))]
-    strict = ["--set", "cross_check.max_disagreement=0.1"]
+    strict = ["--set", "cross_check.max_character_disagreement=0.1"]
     reasons = "select verdict, reason, count(*) as rows from ledger group by all order by rows desc"
     rejected = "select row_id, reason, round(value, 2) as value, uri from ledger where verdict = 'rejected' limit 3"
     one = "select row_id from ledger where reason = 'transcripts_disagree' order by row_id limit 1"

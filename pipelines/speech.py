@@ -35,7 +35,7 @@ class PaceRecipe(BaseModel):
 
     lower_percentile: Percentile = 0.5
     upper_percentile: Percentile = 99.5
-    min_count: int = 200
+    min_count: int = 1000
     bounds: int | None = None
 
 

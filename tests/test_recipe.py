@@ -151,7 +151,7 @@ def test_recipes_that_extend_each_other_are_an_error(tmp_path: Path, names: tupl
         ("extends: [speech]\n", "is not a recipe"),
         ("extends: nowhere.yaml\n", "no recipe 'nowhere.yaml'"),
         ("source: !!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
-        ("1: 2\nextends: speech\n", "unknown key 1"),
+        ("1: 2\nextends: speech\n", ": 1: Keys should be strings"),
     ],
 )
 def test_what_is_no_recipe_is_said_in_one_line(tmp_path: Path, text: str, message: str) -> None:

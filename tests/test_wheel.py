@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import wave
 import zipfile
@@ -168,3 +170,17 @@ def test_a_plan_is_made_from_the_wheel_by_a_recipes_name(clean_python: Path, tmp
     )
     assert "1 files" in printed
     assert "pocketsphinx" in printed
+
+
+def test_the_lock_pins_every_dependency_and_suits_every_index() -> None:
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
+    pins = {re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower(): line.partition("==")[2] for line in lines}
+    assert len(pins) == len(lines)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = {re.split(r"[^\w.-]", line)[0].lower() for lines in (project["dependencies"], *extras) for line in lines}
+    assert wanted - set(pins) == set()
+    # torch's release on the public index asks for this triton on Linux; a build without CUDA would let it drift.
+    assert (pins["torch"], pins["triton"]) == ("2.13.0", "3.7.1")
+    assert not [name for name in pins if name.startswith(("nvidia-", "cuda-"))]

@@ -6,7 +6,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from curation.errors import CurateError
+from curation.errors import CurateError, StoreError
 from curation.store.objects import Store
 from curation.store.versions import Version
 
@@ -22,6 +22,9 @@ def open_views(store: Store, version: Version) -> duckdb.DuckDBPyConnection:
 
     Views: `ledger`, `lineage`, `shards`, and one per node (`recordings`, `utterances`, `transcripts`, `samples`,
     `encoded`, …) with all rows that the node saw, kept or not (`verdict`).
+
+    Raises:
+        StoreError: if a part is missing or damaged.
     """
     connection = duckdb.connect()
     if store.is_local:
@@ -44,12 +47,14 @@ def open_views(store: Store, version: Version) -> duckdb.DuckDBPyConnection:
 
 
 def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
-    """The answer to a question in SQL.
+    """The answer to a question in SQL: a `select`, which cannot write. (The store's own folder is open to DuckDB.)
 
     Raises:
         QueryError: with DuckDB's message.
     """
     try:
+        if any(statement.type != duckdb.StatementType.SELECT for statement in connection.extract_statements(sql)):
+            raise QueryError("only questions are answered: select, from, describe, summarize, show")
         answer = connection.sql(sql)
         return pa.table({}) if answer is None else answer.to_arrow_table()
     except duckdb.Error as error:
@@ -83,4 +88,7 @@ def _view(connection: duckdb.DuckDBPyConnection, store: Store, name: str, paths:
         connection.register(name, pa.concat_tables(tables, promote_options="default"))
         return
     files = ", ".join("'" + str(store.local_path(path)).replace("'", "''") + "'" for path in paths)
-    connection.execute(f'create view "{name}" as from read_parquet([{files}], union_by_name = true)')
+    try:
+        connection.execute(f'create view "{name}" as from read_parquet([{files}], union_by_name = true)')
+    except duckdb.Error as error:
+        raise StoreError(f"cannot read the {name} of {store.root}; `curate verify` says more: {error}") from error

@@ -4,6 +4,7 @@ The parent hands a block to a child; a child that dies is told of by its exit. T
 to the group of rows that kills, which becomes `failed: crashed` with the stage that it died in.
 """
 
+import os
 import pickle
 import signal
 import subprocess
@@ -51,10 +52,10 @@ def _in_child(task: Task, rows: pa.Table, store: Store, timeout_s: float) -> tup
     """The outcome, or None with the stage in which the child died and how."""
     with tempfile.TemporaryDirectory(prefix="curate-") as name:
         folder = Path(name)
-        (folder / "task").write_bytes(pickle.dumps((task, rows, store, sys.path)))
+        (folder / "task").write_bytes(pickle.dumps((task, rows, store)))
         command = [sys.executable, "-m", "curation.runtime.isolation", name]
         try:
-            child = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False)
+            child = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False, env=_same_path())
             died = "" if child.returncode == 0 else _how(child.returncode)
         except subprocess.TimeoutExpired:
             died = f"no result after {timeout_s:.0f} s"
@@ -65,19 +66,28 @@ def _in_child(task: Task, rows: pa.Table, store: Store, timeout_s: float) -> tup
             return result, "", ""
         stage_file = folder / STAGE_FILE
         stage = stage_file.read_text() if stage_file.exists() else "start"
+        if stage == "start" and died.startswith("exit code"):
+            raise RunFailed(f"node {task.node.name}: a process of its own does not start: {died}; see its error above")
         return None, stage, f"the process died in stage {stage}: {died}"
 
 
+def _same_path() -> dict[str, str]:
+    """The environment of a child that finds the modules that this process finds."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(folder for folder in sys.path if folder)}
+
+
 def _how(code: int) -> str:
-    if code < 0:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
         return f"signal {-code} ({signal.Signals(-code).name})"
-    return f"exit code {code}"
+    except ValueError:  # real-time signals have no names
+        return f"signal {-code}"
 
 
 def main(folder: Path) -> None:
     """The child: files in its own folder are written and read by its parent alone, so pickle is safe here."""
-    task, rows, store, path = pickle.loads((folder / "task").read_bytes())
-    sys.path[:] = path
+    task, rows, store = pickle.loads((folder / "task").read_bytes())
 
     def entering(stage: str) -> None:
         (folder / STAGE_FILE).write_text(stage)

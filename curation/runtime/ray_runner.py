@@ -46,6 +46,7 @@ class _Worker:
     node: str = ""
     task: Task | None = None
     since: float = 0.0
+    isolated: bool = False
 
 
 @dataclass
@@ -81,8 +82,9 @@ class RayRunner:
             for worker in self._pool:
                 if worker.task is None and waiting:
                     worker.task, worker.since = waiting.popleft(), time.monotonic()
-                    isolate = deaths.get(worker.task.part, 0) >= ATTEMPTS
-                    running[worker.actor.do.remote(worker.task, store, isolate, self.unit_timeout_s)] = worker
+                    worker.isolated = deaths.get(worker.task.part, 0) >= ATTEMPTS
+                    reference = worker.actor.do.remote(worker.task, store, worker.isolated, self.unit_timeout_s)
+                    running[reference] = worker
             for reference in self._finished(running):
                 worker = running.pop(reference)
                 task, worker.task = worker.task, None
@@ -181,7 +183,8 @@ class RayRunner:
 
         ready, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
         for worker in running.values():
-            if time.monotonic() - worker.since > self.unit_timeout_s:
+            # An isolated unit takes as long as its children, each of which has its own deadline.
+            if not worker.isolated and time.monotonic() - worker.since > self.unit_timeout_s:
                 ray.kill(worker.actor)
         return list(ready)
 

@@ -152,7 +152,9 @@ class Run:
 
     def _tasks(self, node: Map | Reduce | Pack) -> list[Task]:
         sources = self.receipts[node.source]
-        joins = tuple(self.receipts[name][0].files["table"] for name in (node.joins if isinstance(node, Map) else ()))
+        # A reduce over no rows has no table; the map that joins it has no rows then either.
+        names = node.joins if isinstance(node, Map) else ()
+        joins = tuple(receipt.files["table"] for name in names for receipt in self.receipts[name])
         unit = WHOLE if isinstance(node, Reduce) else node.unit
         subset = [node.layout.subset] if isinstance(node, Pack) else []
         rows = self._planning_rows(sources, {unit.together, *([unit.cost] if unit.cost else ()), *subset})

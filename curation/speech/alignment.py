@@ -81,19 +81,22 @@ class TimedWords(Stage):
 class QuietBetweenWords(Stage):
     """Measure, between each two words that have times, the quiet stretch in which a cut would be heard least.
 
-    It is the longest run of frames within `margin_db` of the quietest, searched from the middle of the word before to
-    the middle of the word after: the centre of that run lies in the true pause far more often than the quietest frame
-    or the aligner's own border.
+    It is the longest run of quiet frames from the middle of the word before to the middle of the word after, `reach_s`
+    around the aligner's border at most: this run meets the true pause far more often than the quietest frame or that
+    border. A frame is quiet within `margin_db` of the quietest one there, or `silence_db` below the utterance's loud
+    ones: next to digital silence the hiss of a codec would count as sound.
     """
 
     frame_s: float = 0.01
-    margin_db: float = 6.0
+    margin_db: float = 8.0
+    silence_db: float = 40.0
     reach_s: float = 0.3
 
     reads = ("span", "words")
     writes = ("pauses",)
     locators = ("uri",)
     costly = True
+    version = 2
 
     def __call__(self, utterances: pa.Table) -> pa.Table:
         clips = utterance_clips(utterances)
@@ -117,6 +120,7 @@ class QuietBetweenWords(Stage):
         """
         frame = round(self.frame_s * SPEECH_RATE_HZ)
         level_db = frame_levels_db(samples, frame)
+        silence_db = float(np.percentile(level_db, 95)) - self.silence_db if len(level_db) else 0.0
         reach = round(self.reach_s * SPEECH_RATE_HZ)
         found = []
         for i, (word, following) in enumerate(pairwise(words)):
@@ -127,7 +131,7 @@ class QuietBetweenWords(Stage):
             window = level_db[first // frame : max(last // frame, first // frame + 1)]
             if not len(window):
                 continue
-            start, end = longest_quiet_run(window, self.margin_db)
+            start, end = longest_run(window <= max(float(window.min()) + self.margin_db, silence_db))
             base = offset + first // frame * frame
             found.append({"after": i, "start": base + start * frame, "end": base + end * frame})
         return found
@@ -141,10 +145,9 @@ def frame_levels_db(samples: NDArray[np.int16], frame: int) -> NDArray[np.float6
     return levels
 
 
-def longest_quiet_run(level_db: NDArray[np.float64], margin_db: float) -> tuple[int, int]:
-    """The longest run of frames within `margin_db` of the lowest; the first of several."""
-    quiet = np.concatenate(([0], (level_db <= level_db.min() + margin_db).astype(np.int8), [0]))
-    edges = np.flatnonzero(np.diff(quiet))
+def longest_run(mask: NDArray[np.bool_]) -> tuple[int, int]:
+    """The longest stretch [first, last) in which a mask is true; the first of several. Some of it must be."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], mask.astype(np.int8), [0]))))
     starts, ends = edges[::2], edges[1::2]
     longest = int(np.argmax(ends - starts))
     return int(starts[longest]), int(ends[longest])

@@ -5,8 +5,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation.media.audio import read_spans
-from curation.media.audio_encoding import AudioFormat, check_audio_format, encode_audio
+from curation.errors import RecipeError
+from curation.media.audio import RATES_HZ, read_spans
+from curation.media.audio_encoding import OPUS_RATES_HZ, AudioFormat, check_audio_format, encode_audio
 from curation.media.clips import SPEECH_RATE_HZ
 from curation.stage import Stage, fail, with_column
 
@@ -29,6 +30,9 @@ class EncodeAudio(Stage):
 
     def __post_init__(self) -> None:
         check_audio_format(self.format)
+        lowest, highest = RATES_HZ
+        if not lowest <= self.rate_hz <= highest or (self.format == "opus" and self.rate_hz not in OPUS_RATES_HZ):
+            raise RecipeError(f"audio.rate_hz: {self.format} is not written at {self.rate_hz} Hz")
 
     def __call__(self, samples: pa.Table) -> pa.Table:
         payloads, errors = self._encoded(samples.select(["uri", "span"]).to_pylist())
@@ -56,7 +60,10 @@ class EncodeAudio(Stage):
         return payloads, errors
 
     def _ticks(self, span: dict[str, Any]) -> tuple[int, int]:
-        """A span in ticks of the output's rate."""
-        if self.rate_hz == SPEECH_RATE_HZ:
-            return span["start"], span["end"]
-        return span["start"] * self.rate_hz // SPEECH_RATE_HZ, span["end"] * self.rate_hz // SPEECH_RATE_HZ
+        """A span in ticks of the output's rate.
+
+        Of its last tick only the beginning counts: a recording rarely ends on a tick, and at another rate the end of
+        that tick may lie beyond the last sample.
+        """
+        start, last = span["start"], span["end"] - 1
+        return start * self.rate_hz // SPEECH_RATE_HZ, last * self.rate_hz // SPEECH_RATE_HZ + 1

@@ -19,20 +19,28 @@ from curation.text.punctuation import Level
 from schemas.speech import FRAGMENT
 
 AUDIO, TEXT, BOTH = "audio", "text", "both"
+GAP_S = 0.03
+"""What an aligner with frames of 10 ms leaves between words that it does not think apart."""
 
 
 @dataclass(frozen=True)
 class Fragments(Stage):
     """Cut interleaved samples at punctuation, where it is quiet.
 
-    A mark is cut at only if the quiet run after its word is at least `min_pause_s` long, and then at its centre; else
-    the two fragments stay one, since a cut would take the end of a word with it. Fragments tile the sample.
+    A mark is cut at only if the quiet run after its word is at least `min_pause_s` long; else the two fragments stay
+    one, since a cut would take the end of a word with it. Fragments tile the sample.
 
     Attributes:
+        min_unaligned_pause_s: the same where the aligner left no gap between the two words, so that the quiet run may
+            be the closure of a stop.
+        cut_at: where in the quiet run to cut, as a share of it. In noise the run begins before the word has faded,
+            and ends with the start of the next, so a cut past the middle lies in the true pause more often.
         level: cut after clauses, commas too, or after sentences alone.
     """
 
     min_pause_s: float = 0.06
+    min_unaligned_pause_s: float = 0.12
+    cut_at: float = 0.75
     level: Level = "clause"
 
     reads = ("task", "text", "words", "pauses", "language", "span")
@@ -49,7 +57,6 @@ class Fragments(Stage):
         """The fragments of a sample, in their order."""
         words, span = sample["words"], sample["span"]
         quiet = {pause["after"]: pause for pause in sample["pauses"]}
-        shortest = self.min_pause_s * SPEECH_RATE_HZ
         places = word_places(sample["text"], [word["text"] for word in words])
         result: list[dict[str, Any]] = []
         first, start = 0, span["start"]
@@ -57,15 +64,24 @@ class Fragments(Stage):
             last = end_word - 1
             pause = quiet.get(last)
             final = end_word == len(words)
-            if not final and (pause is None or pause["end"] - pause["start"] < shortest):
+            if not final and (pause is None or not self._is_pause(pause, words[last], words[end_word])):
                 continue
-            end = span["end"] if final or pause is None else (pause["start"] + pause["end"]) // 2
+            end = span["end"] if final or pause is None else self._cut(pause)
             text = sample["text"][places[first][0] : places[last][1]]
             result.append(
                 {"text": text, "start": start, "end": end, "first_word": first, "last_word": last, "show": None}
             )
             first, start = last + 1, end
         return result
+
+    def _is_pause(self, pause: dict[str, int], word: dict[str, Any], following: dict[str, Any]) -> bool:
+        timed = word["end"] is not None and following["start"] is not None
+        apart = timed and following["start"] - word["end"] >= GAP_S * SPEECH_RATE_HZ
+        least_s = self.min_pause_s if apart or not timed else self.min_unaligned_pause_s
+        return pause["end"] - pause["start"] >= round(least_s * SPEECH_RATE_HZ)
+
+    def _cut(self, pause: dict[str, int]) -> int:
+        return pause["start"] + round(self.cut_at * (pause["end"] - pause["start"]))
 
 
 @dataclass(frozen=True)

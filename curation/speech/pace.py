@@ -35,7 +35,7 @@ class PaceBounds(Stage):
 
     lower_percentile: float = 0.5
     upper_percentile: float = 99.5
-    min_count: int = 200
+    min_count: int = 1000
 
     reads = ("language", "pace_s")
     writes = ("language", "pace_low_s", "pace_high_s", "pace_count")

@@ -5,9 +5,10 @@ speech stretches that it covers are joined to one utterance, and its text is nev
 too long; then its words go to the stretches in proportion to their speech.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from curation.media.clips import SPEECH_RATE_HZ
@@ -37,7 +38,7 @@ class _Cue:
     start: int
     end: int
     text: str
-    regions: list[int]
+    regions: range
     overlap: float
 
 
@@ -60,10 +61,11 @@ def place_cues(
     if not cues:
         text = None if cues is None else ""
         return [Segment(start, end, end - start, text) for start, end in regions], []
-    ends = [end for _, end in regions]
     spoken: list[_Cue] = []
     orphans: list[Segment] = []
-    for cue in (_place(cue, regions, ends, total) for cue in cues):
+    starts, ends = [start for start, _ in regions], [end for _, end in regions]
+    before = list(accumulate((end - start for start, end in regions), initial=0))
+    for cue in (_place(cue, starts, ends, before, total) for cue in cues):
         if cue.regions and cue.overlap >= min_overlap:
             spoken.append(cue)
         else:
@@ -71,7 +73,7 @@ def place_cues(
     groups = _joined(regions, spoken, round(max_utterance_s * SPEECH_RATE_HZ))
     texts: list[list[str]] = [[] for _ in groups]
     for cue in spoken:
-        _share(cue, regions, groups, texts)
+        _share(cue, before, groups, texts)
     segments = []
     for group, pieces in zip(groups, texts, strict=True):
         speech = sum(regions[i][1] - regions[i][0] for i in group)
@@ -79,55 +81,63 @@ def place_cues(
     return segments, orphans
 
 
-def _place(cue: dict[str, Any], regions: Sequence[tuple[int, int]], ends: Sequence[int], total: int) -> _Cue:
-    """A cue in ticks, with the regions that it covers: more than half of them, or they more than half of it."""
+def _place(cue: dict[str, Any], starts: Sequence[int], ends: Sequence[int], before: Sequence[int], total: int) -> _Cue:
+    """A cue in ticks, with the regions that it covers: more than half of them, or they more than half of it.
+
+    All that lie within it are; the first and the last that it meets may not be.
+
+    Args:
+        before: ticks of speech before each region, and in all.
+    """
     if cue["start_s"] is None or cue["end_s"] is None:
-        return _Cue(0, total, cue["text"], list(range(len(regions))), 1.0)
-    start = min(round(cue["start_s"] * SPEECH_RATE_HZ), total)
-    end = min(max(round(cue["end_s"] * SPEECH_RATE_HZ), start), total)
-    covered = []
-    shared_all = 0
-    for i in range(bisect_right(ends, start), len(regions)):
-        first, last = regions[i]
-        if first >= end:
-            break
-        shared = min(end, last) - max(start, first)
-        shared_all += shared
-        if 2 * shared >= min(last - first, end - start):
-            covered.append(i)
-    return _Cue(start, end, cue["text"], covered, shared_all / max(end - start, 1))
+        return _Cue(0, total, cue["text"], range(len(starts)), 1.0)
+    start: int = min(round(cue["start_s"] * SPEECH_RATE_HZ), total)
+    end: int = min(max(round(cue["end_s"] * SPEECH_RATE_HZ), start), total)
+    first, last = bisect_right(ends, start), bisect_left(starts, end)
+    if first >= last:
+        return _Cue(start, end, cue["text"], range(0), 0.0)
+
+    def outside(i: int) -> int:
+        return max(start - starts[i], 0) + max(ends[i] - end, 0)
+
+    def covers(i: int) -> bool:
+        length = ends[i] - starts[i]
+        return 2 * (length - outside(i)) >= min(length, end - start)
+
+    shared = before[last] - before[first] - sum(outside(i) for i in {first, last - 1})
+    covered = range(first + (not covers(first)), last - (last - 1 > first and not covers(last - 1)))
+    return _Cue(start, end, cue["text"], covered, shared / max(end - start, 1))
 
 
 def _joined(regions: Sequence[tuple[int, int]], cues: Sequence[_Cue], longest: int) -> list[list[int]]:
     """Groups of neighbouring regions that are one utterance, because one cue covers them."""
-    linked = {i for cue in cues for i in cue.regions[:-1] if i + 1 in cue.regions}
+    opened = [0] * (len(regions) + 1)
+    for cue in cues:
+        opened[cue.regions[0]] += 1
+        opened[cue.regions[-1]] -= 1
+    links = list(accumulate(opened))
     groups: list[list[int]] = []
     for i, (_, end) in enumerate(regions):
-        if groups and i - 1 in linked and end - regions[groups[-1][0]][0] <= longest:
+        if groups and links[i - 1] and end - regions[groups[-1][0]][0] <= longest:
             groups[-1].append(i)
         else:
             groups.append([i])
     return groups
 
 
-def _share(
-    cue: _Cue, regions: Sequence[tuple[int, int]], groups: Sequence[Sequence[int]], texts: Sequence[list[str]]
-) -> None:
+def _share(cue: _Cue, before: Sequence[int], groups: Sequence[Sequence[int]], texts: Sequence[list[str]]) -> None:
     """Put a cue's text to its utterance; if it has several, its words to each in proportion to their speech."""
     first = bisect_right(groups, cue.regions[0], key=lambda group: group[-1] + 1)
-    mine: list[tuple[int, list[int]]] = []
-    for number in range(first, len(groups)):
-        if groups[number][0] > cue.regions[-1]:
-            break
-        mine.append((number, [i for i in groups[number] if i in cue.regions]))
-    if len(mine) == 1:
-        texts[mine[0][0]].append(cue.text)
-        return
+    last = bisect_right(groups, cue.regions[-1], key=lambda group: group[0])
     words = cue.text.split()
-    speech = [sum(regions[i][1] - regions[i][0] for i in group) for _, group in mine]
+    if last - first == 1 or not words:
+        texts[first].append(cue.text)
+        return
+    begin, end = before[cue.regions[0]], before[cue.regions[-1] + 1]
     done = 0
-    for place, (number, _) in enumerate(mine):
-        until = round(len(words) * sum(speech[: place + 1]) / sum(speech))
+    for number in range(first, last):
+        spoken = min(before[groups[number][-1] + 1], end) - begin
+        until = round(len(words) * spoken / (end - begin))
         if until > done:
             texts[number].append(" ".join(words[done:until]))
         done = until

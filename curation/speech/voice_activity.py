@@ -109,7 +109,7 @@ class Utterances(Stage):
             for number, segment in enumerate(spoken):
                 utterances.append(self._row(recording, segment, number))
                 decisions.append(None)
-            for cue in orphans:
+            for cue in dict.fromkeys(orphans):
                 utterances.append(self._row(recording, cue, None))
                 decisions.append(_decision("text_without_speech", cue.overlap, self.min_cue_overlap))
         made = mark(pa.Table.from_pylist(utterances, UTTERANCE), decisions)

@@ -1,0 +1,213 @@
+"""Both runners give the same bytes; what kills a worker costs its own row alone, and is named."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy import (
+    Above,
+    Double,
+    KillOn,
+    Loses,
+    NeedsEngine,
+    RaiseOn,
+    SleepOn,
+    decisions,
+    items,
+    pipeline,
+    run_toy,
+    single,
+)
+
+from curation.errors import EngineMissing, StageError
+from curation.runtime.inline import InlineRunner
+from curation.runtime.isolation import isolated
+from curation.runtime.nodes import Map, Pipeline, Unit
+from curation.runtime.ray_runner import RayRunner
+from curation.runtime.run import Runner
+from curation.runtime.tasks import Task
+from curation.store.objects import Store
+from curation.store.versions import Version, read_version
+
+ROOT = Path(__file__).parents[1]
+TESTS = str(Path(__file__).parent)
+
+
+@dataclass
+class Kept:
+    """A runner that a module's tests share: closing it is the fixture's."""
+
+    runner: RayRunner
+
+    def run(self, *args: Any) -> None:
+        self.runner.run(*args)
+
+    def close(self) -> None:
+        """Not yet."""
+
+
+@contextmanager
+def ray(workers: int) -> Iterator[Runner]:
+    runner = RayRunner(workers=workers)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), TESTS]))
+        try:
+            yield Kept(runner)
+        finally:
+            runner.close()
+
+
+@pytest.fixture(scope="module")
+def two_workers() -> Iterator[Runner]:
+    with ray(2) as runner:
+        yield runner
+
+
+def objects(store: Store) -> dict[str, bytes]:
+    """Everything that a run leaves; of receipts, what is no timing."""
+    found = {name: store.read(name) for name in store.names("") if not name.startswith("measures/")}
+    return {name: data for name, data in found.items() if not name.endswith("receipt.json")}
+
+
+def only(store: Store) -> dict[str, dict[str, Any]]:
+    return decisions(store, read_version(store, "toy"), "only")
+
+
+@pytest.mark.ray
+def test_inline_and_ray_with_one_and_two_workers_give_the_same_bytes(tmp_path: Path, two_workers: Runner) -> None:
+    chosen = pipeline(items(range(40)), [Above(35), RaiseOn(7), Double()])
+    versions: list[Version] = []
+    runners = {"inline": InlineRunner(), "two": two_workers}
+    for name, runner in runners.items():
+        versions.append(run_toy(chosen, Store(tmp_path / name), runner)[0])
+    assert versions[0] == versions[1]
+    assert objects(Store(tmp_path / "inline")) == objects(Store(tmp_path / "two"))
+    assert versions[0].shards and versions[0].node("measured").counts == {  # type: ignore[union-attr]
+        "item": {"failed": 1, "kept": 35, "rejected": 4}
+    }
+
+
+@pytest.mark.ray
+def test_one_worker_gives_the_same_bytes_in_a_cluster_of_its_own(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from toy import *\n"
+        "run_toy(pipeline(items(range(20))), Store(sys.argv[1]), RayRunner(workers=1))"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), TESTS])}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "one")], env=env, check=True, timeout=120)
+    run_toy(pipeline(items(range(20))), Store(tmp_path / "inline"))
+    assert objects(Store(tmp_path / "one")) == objects(Store(tmp_path / "inline"))
+
+
+@pytest.mark.ray
+def test_under_ray_a_row_that_kills_its_worker_fails_alone(tmp_path: Path, two_workers: Runner) -> None:
+    store = Store(tmp_path)
+    run_toy(single([Double(), KillOn(5), Above(7)], range(12)), store, two_workers)
+    entries = only(store)
+    killed = entries.pop("item-0005")
+    assert (killed["verdict"], killed["reason"], killed["stage"]) == ("failed", "crashed", "KillOn")
+    assert killed["error"] == "the process died in stage KillOn: signal 9 (SIGKILL)"
+    assert [entries[name]["verdict"] for name in sorted(entries)] == ["kept"] * 7 + ["rejected"] * 4
+
+
+@pytest.mark.ray
+def test_under_ray_a_row_that_never_ends_fails_alone(tmp_path: Path, two_workers: Runner) -> None:
+    store = Store(tmp_path)
+    assert isinstance(two_workers, Kept)
+    two_workers.runner.unit_timeout_s = 3.0
+    try:
+        run_toy(single([SleepOn(2)], range(4), target=100.0), store, two_workers)
+    finally:
+        two_workers.runner.unit_timeout_s = 3600.0
+    entries = only(store)
+    assert entries.pop("item-0002")["error"] == "the process died in stage SleepOn: no result after 3 s"
+    assert {entry["verdict"] for entry in entries.values()} == {"kept"}
+
+
+@pytest.mark.ray
+def test_under_ray_an_exception_costs_one_call_and_is_not_tried_again(tmp_path: Path, two_workers: Runner) -> None:
+    with pytest.raises(StageError, match="stage Loses lost the row"):
+        run_toy(single([Loses()], range(3)), Store(tmp_path), two_workers)
+
+
+@pytest.mark.ray
+def test_under_ray_a_missing_engine_arrives_as_itself(tmp_path: Path, two_workers: Runner) -> None:
+    with pytest.raises(EngineMissing, match=r"pip install 'omni-curation\[toy\]'") as raised:
+        run_toy(single([NeedsEngine()], range(3)), Store(tmp_path), two_workers)
+    assert raised.value.exit_code == 3
+
+
+@pytest.mark.ray
+def test_a_pool_goes_on_after_an_error(tmp_path: Path, two_workers: Runner) -> None:
+    version, _ = run_toy(single([Double()], range(9)), Store(tmp_path), two_workers)
+    assert version.node("only").counts == {"item": {"kept": 9}}  # type: ignore[union-attr]
+
+
+def test_inline_a_row_that_kills_its_process_fails_alone_at_the_third_start(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import toy; toy.main()", str(tmp_path), "inline", "0", "12", "7"]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), TESTS])}
+    codes = [subprocess.run(command, env=env, timeout=60, capture_output=True).returncode for _ in range(3)]
+    assert codes == [-9, -9, 0]
+    store = Store(tmp_path)
+    entries = decisions(store, read_version(store, "toy"), "measured")
+    killed = entries.pop("item-0001")
+    assert (killed["verdict"], killed["reason"], killed["stage"]) == ("failed", "crashed", "KillOn")
+    assert {entry["verdict"] for entry in entries.values()} == {"kept"}
+    assert store.names("attempts") == []
+
+
+def test_inline_an_error_leaves_no_mark_of_a_death(tmp_path: Path) -> None:
+    with pytest.raises(StageError):
+        run_toy(single([Loses()], range(3)), Store(tmp_path))
+    assert Store(tmp_path).names("attempts") == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "error"),
+    [
+        (KillOn(3), "the process died in stage KillOn: signal 9 (SIGKILL)"),
+        (KillOn(3, 11), "the process died in stage KillOn: signal 11 (SIGSEGV)"),
+        (KillOn(3, 40), "the process died in stage KillOn: signal 40"),
+        (SleepOn(3), "the process died in stage SleepOn: no result after 4 s"),
+    ],
+)
+def test_alone_in_a_process_what_kills_is_charged_to_its_rows(tmp_path: Path, stage: Any, error: str) -> None:
+    node = Map("only", "listing", (Double(), stage))
+    outcome = isolated(Store(tmp_path), 4.0)(Task(node, "parts/x/y", ()), items([3, 1]))
+    assert {row["row_id"]: row["error"] for row in outcome.ledger.to_pylist()} == {
+        "item-0000": error, "item-0001": None,
+    }  # fmt: skip
+
+
+def test_alone_in_a_process_rows_that_stay_together_fail_together(tmp_path: Path) -> None:
+    node = Map("only", "listing", (KillOn(3),), Unit(together="root"))
+    rows = items([1, 3, 1], ["a", "a", "b"])
+    outcome = isolated(Store(tmp_path), 30.0)(Task(node, "parts/x/y", ()), rows)
+    assert outcome.counts == {"item": {"failed": 2, "kept": 1}}
+
+
+def test_alone_in_a_process_errors_are_the_same_errors(tmp_path: Path) -> None:
+    node = Map("only", "listing", (NeedsEngine(),))
+    with pytest.raises(EngineMissing):
+        isolated(Store(tmp_path), 30.0)(Task(node, "parts/x/y", ()), items([1]))
+
+
+def test_a_node_that_keeps_nothing_leaves_an_empty_version_that_is_not_accepted(tmp_path: Path) -> None:
+    version, _ = run_toy(pipeline(items([5, 6, 7]), [Above(1)]), Store(tmp_path))
+    assert not version.accepted and version.shards == []
+    assert "nothing was kept of 3" in version.verdict and "above" in version.verdict
+
+
+def test_a_chain_whose_column_nobody_writes_is_found_before_anything_runs(tmp_path: Path) -> None:
+    chosen = pipeline(items([1]))
+    nodes = tuple(node for node in chosen.nodes if node.name != "summit")
+    nodes = tuple(Map("encoded", "pieces", node.stages) if isinstance(node, Map) and node.joins else node for node in nodes)
+    with pytest.raises(StageError, match="node encoded: stage Encode reads 'largest', which nothing before it writes"):
+        run_toy(Pipeline("toy", nodes), Store(tmp_path))
+    assert Store(tmp_path).names("parts") == []
