@@ -98,6 +98,8 @@ COMPARISONS = (
 )  # fmt: skip
 
 SPEED = "audio h per core h"
+PLAIN_WIDTH = 132
+"""Of the table where there is no terminal."""
 LEAST_SHARE = 0.001
 """Stages with less than this of the pipeline's time are not in the table."""
 
@@ -147,9 +149,9 @@ def _at(figures: Any, key: str) -> float:
 
 
 def table(found: list[Line]) -> Table:
-    shown = Table("figure", "ours", "other", "unit", "ratio", "target", "met")
-    for name in ("ours", "other", "ratio"):
-        next(column for column in shown.columns if column.header == name).justify = "right"
+    shown = Table()
+    for name in ("figure", "ours", "other", "unit", "ratio", "target", "met"):
+        shown.add_column(name, justify="right" if name in ("ours", "other", "ratio") else "left", overflow="fold")
     for line in found:
         numbers = ["" if value is None else f"{value:,.4g}" for value in (line.ours, line.other, line.ratio)]
         met = "" if line.met is None else "yes" if line.met else "no"
@@ -175,7 +177,7 @@ def main() -> None:
     if chosen.json:
         print(json.dumps({"lines": [asdict(line) for line in lines(found)], "benchmarks": found, "crashed": crashed}))
     else:
-        Console().print(table(lines(found)))
+        Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(table(lines(found)))
     if crashed:
         sys.exit(f"crashed: {', '.join(crashed)}")
 

@@ -59,8 +59,11 @@ def list_source(source: Source, limit: int | None = None) -> pa.Table:
     if not source.path:
         raise SourceError("source.path is empty; give a folder, a glob or a manifest: --set source.path=/data/podcasts")
     once: dict[str, dict[str, Any]] = {}
-    for row in (_row(_as_text(file), source) for file in _files(source)):
-        once.setdefault(row["row_id"], row)
+    try:
+        for row in (_row(_as_text(file), source) for file in _files(source)):
+            once.setdefault(row["row_id"], row)
+    except OSError as error:
+        raise SourceError(f"source.path: cannot look into {source.path}: {error.strerror}") from error
     rows = list(once.values())
     if not rows:
         raise SourceError(f"source.path: no recordings in {source.path}; known are {' '.join(sorted(AUDIO_SUFFIXES))}")

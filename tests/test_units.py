@@ -24,8 +24,8 @@ def table(roots: dict[str, list[float]]) -> pa.Table:
         for root, costs in roots.items()
         for i, cost in enumerate(costs)
     ]
-    types = {"row_id": pa.string(), "root": pa.string(), "ordinal": pa.int64(), "kind": pa.string(), "cost": pa.float64()}
-    return pa.Table.from_pylist(rows, pa.schema(list(types.items())))
+    text = [(name, pa.string()) for name in ("row_id", "root", "kind")]
+    return pa.Table.from_pylist(rows, pa.schema([*text, ("ordinal", pa.int64()), ("cost", pa.float64())]))
 
 
 def units(rows: pa.Table, unit: Unit) -> list[tuple[str, ...]]:

@@ -179,6 +179,22 @@ class KillOn(Stage):
 
 
 @dataclass(frozen=True)
+class ExitOn(Stage):
+    """A library that ends the program: politely, or at once."""
+
+    value: int = -1
+    at_once: bool = False
+    reads = ("value",)
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        if self.value in rows["value"].to_pylist():
+            if self.at_once:
+                os._exit(0)
+            sys.exit(0)
+        return rows
+
+
+@dataclass(frozen=True)
 class SleepOn(Stage):
     """A decoder that never returns."""
 

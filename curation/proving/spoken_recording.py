@@ -28,9 +28,9 @@ class CorpusSettings:
     voices: tuple[str, ...] = ("en-us", "en-gb", "en-us+m3", "en-us+m1", "en-us+f2", "en-us+f5")
     rates_wpm: tuple[int, ...] = (150, 165, 180)
     noises: tuple[tuple[float | None, str], ...] = (
-        *[(None, "white")] * 2,
+        *[(None, "white")] * 3,
         *[(20.0, "white"), (20.0, "pink")] * 2,
-        *[(10.0, "pink"), (10.0, "white")],
+        *[(10.0, "pink"), (10.0, "pink"), (10.0, "white")],
     )
     """SNR in dB (None: no noise at all) and colour; dealt out evenly to recordings."""
     recording_s: tuple[float, float] = (60.0, 240.0)

@@ -110,7 +110,7 @@ def _apply(stage: Stage, rows: pa.Table, together: str, measures: MeasureCache |
         return stage(rows)
     except (StageError, EngineMissing, StoreError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a library that calls exit() has no say over the run
         halves = _halves(rows, together)
         if halves is None:
             return fail(rows, [error] * rows.num_rows)

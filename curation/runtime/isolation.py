@@ -56,7 +56,7 @@ def _in_child(task: Task, rows: pa.Table, store: Store, timeout_s: float) -> tup
         command = [sys.executable, "-m", "curation.runtime.isolation", name]
         try:
             child = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False, env=_same_path())
-            died = "" if child.returncode == 0 else _how(child.returncode)
+            died = "" if (folder / "outcome").exists() else _how(child.returncode)
         except subprocess.TimeoutExpired:
             died = f"no result after {timeout_s:.0f} s"
         if not died:
@@ -101,7 +101,8 @@ def main(folder: Path) -> None:
         data = pickle.dumps(result)
     except Exception:
         data = pickle.dumps(RunFailed(str(result)))
-    (folder / "outcome").write_bytes(data)
+    (folder / "outcome.part").write_bytes(data)
+    (folder / "outcome.part").rename(folder / "outcome")
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def _place(cue: dict[str, Any], starts: Sequence[int], ends: Sequence[int], befo
         before: ticks of speech before each region, and in all.
     """
     if cue["start_s"] is None or cue["end_s"] is None:
-        return _Cue(0, total, cue["text"], range(len(starts)), 1.0)
+        return _Cue(0, total, cue["text"], range(len(starts)), 1.0 if starts else 0.0)
     start: int = min(round(cue["start_s"] * SPEECH_RATE_HZ), total)
     end: int = min(max(round(cue["end_s"] * SPEECH_RATE_HZ), start), total)
     first, last = bisect_right(ends, start), bisect_left(starts, end)

@@ -1,0 +1,98 @@
+"""Encoding: the bytes of a sample are the sound of its span, and a broken file costs its own rows."""
+
+from io import BytesIO
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+from small_corpus import write_sound
+
+from curation.errors import RecipeError
+from curation.media.audio import decode_blocks
+from curation.speech.encoding import EncodeAudio
+from schemas.spans import span
+
+SOUND = (np.random.default_rng(1).standard_normal(48_000) * 2000).astype(np.int16)
+
+
+def samples(*places: tuple[Path, int, int], channel: int | None = None) -> pa.Table:
+    uris = [str(path) for path, _, _ in places]
+    return pa.table({"uri": uris, "span": [span(uri, a, b, 16_000, channel) for uri, (_, a, b) in zip(uris, places)]})
+
+
+def heard(payload: bytes) -> tuple[NDArray[np.int16], int]:
+    with av.open(BytesIO(payload)) as container:
+        frames = list(container.decode(audio=0))
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames]), frames[0].sample_rate
+
+
+def test_the_bytes_are_the_sound_of_the_span(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.wav", SOUND)
+    places = [(8_000, 24_001), (0, 48_000), (20_000, 20_001), (10_000, 30_000)]
+    rows = EncodeAudio()(samples(*((path, a, b) for a, b in places))).to_pylist()
+    for row, (start, end) in zip(rows, places, strict=True):
+        sound, rate = heard(row["payload"])
+        assert rate == row["payload_rate_hz"] == 16_000
+        assert np.array_equal(sound, SOUND[start:end])
+        assert row["payload_bytes"] == len(row["payload"])
+
+
+def test_a_span_of_a_compressed_file_is_that_of_the_whole_decoded(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.opus", SOUND)
+    whole = np.concatenate(list(decode_blocks(str(path))))
+    (row,) = EncodeAudio()(samples((path, 12_345, 34_567))).to_pylist()
+    assert np.array_equal(heard(row["payload"])[0], whole[12_345:34_567])
+
+
+def test_the_bytes_do_not_depend_on_the_other_rows(tmp_path: Path) -> None:
+    path, other = write_sound(tmp_path / "a.wav", SOUND), write_sound(tmp_path / "b.flac", SOUND[::-1].copy())
+    alone = EncodeAudio()(samples((path, 100, 9000))).to_pylist()[0]["payload"]
+    among = EncodeAudio()(samples((other, 0, 5), (path, 0, 48_000), (path, 100, 9000), (path, 50, 200)))
+    assert among["payload"][2].as_py() == alone
+
+
+@pytest.mark.parametrize("source_hz", [8_000, 11_025, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("rate_hz", [8_000, 24_000, 44_100, 48_000])
+def test_at_another_rate_a_span_that_reaches_the_end_is_there(tmp_path: Path, source_hz: int, rate_hz: int) -> None:
+    for length in range(9_000, 9_012):
+        path = write_sound(tmp_path / f"{length}.wav", SOUND[:length], source_hz)
+        ticks = sum(len(block) for block in decode_blocks(str(path)))
+        table = EncodeAudio(rate_hz=rate_hz)(samples((path, 0, ticks), (path, ticks // 3, ticks)))
+        assert "decision" not in table.column_names
+        for row, first in zip(table.to_pylist(), (0, ticks // 3), strict=True):
+            sound, rate = heard(row["payload"])
+            assert rate == row["payload_rate_hz"] == rate_hz
+            assert abs(len(sound) - (ticks - first) * rate_hz / 16_000) <= 1 + rate_hz / 16_000
+
+
+def test_at_the_file_s_own_rate_nothing_is_resampled(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.wav", SOUND, 48_000)
+    (row,) = EncodeAudio(rate_hz=48_000)(samples((path, 1_000, 11_000))).to_pylist()
+    sound = heard(row["payload"])[0]
+    assert np.array_equal(sound, SOUND[3_000 : 3_000 + len(sound)]) and len(sound) > 29_990
+
+
+def test_a_broken_file_fails_its_own_rows(tmp_path: Path) -> None:
+    good, cut = write_sound(tmp_path / "good.wav", SOUND), write_sound(tmp_path / "cut.flac", SOUND)
+    cut.write_bytes(cut.read_bytes()[:40_000])
+    table = samples((cut, 0, 100), (good, 0, 16_000), (tmp_path / "gone.wav", 0, 9), (good, 0, 60_000), (cut, 0, 48_000))
+    rows = EncodeAudio()(table).to_pylist()
+    assert [row["decision"] and row["decision"]["verdict"] for row in rows] == ["failed", "failed", "failed", "failed", "failed"]
+    assert [name in row["decision"]["error"] for row, name in zip(rows, ["cut", "good", "gone", "good", "cut"])] == [True] * 5
+
+
+@pytest.mark.parametrize("format_", ["flac", "wav", "opus"])
+def test_every_format_plays(tmp_path: Path, format_: str) -> None:
+    path = write_sound(tmp_path / "a.wav", SOUND)
+    (row,) = EncodeAudio(format=format_)(samples((path, 0, 16_000))).to_pylist()  # type: ignore[arg-type]
+    sound, rate = heard(row["payload"])
+    assert len(sound) / rate == pytest.approx(1.0, abs=0.02)
+
+
+@pytest.mark.parametrize(("format_", "rate_hz"), [("aac", 16_000), ("opus", 44_100), ("flac", 0), ("wav", -1)])
+def test_what_cannot_be_written_is_refused_before_anything_runs(format_: str, rate_hz: int) -> None:
+    with pytest.raises(RecipeError, match=r"audio"):
+        EncodeAudio(format=format_, rate_hz=rate_hz)  # type: ignore[arg-type]
