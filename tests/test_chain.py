@@ -143,22 +143,15 @@ def test_a_verdict_has_its_value_and_limit() -> None:
     assert (entry["value"], entry["limit"], entry["stage"], entry["node"]) == (3.0, 2.5, "Above", "node")
 
 
-def test_children_have_the_columns_of_their_stage_whatever_became_of_a_neighbour() -> None:
+def test_made_rows_have_the_columns_of_their_stage_whatever_became_of_a_neighbour() -> None:
     """Else the digest of a row, and every unit after it, would depend on a neighbour's failure."""
-    seed = next(s for s in range(100) if ledger_verdicts(s) == {"failed", "kept"})
-    both = run_chain("node", [Double(), Explode(seed)], items([1, 2]))
-    kept = [row for row in both.rows.to_pylist() if row["kind"] == "piece"]
-    assert all(row["double"] is None for row in kept)
-    parent = both.lineage.to_pylist()[0]["parent"]
-    alone = items([1, 2])
-    alone = alone.filter(pa.compute.equal(alone["row_id"], parent))
-    digests = run_chain("node", [Double(), Explode(seed)], alone).rows["digest"].to_pylist()
-    assert digests == [row["digest"] for row in kept]
-
-
-def ledger_verdicts(seed: int) -> set[str]:
-    outcome = run_chain("node", [Explode(seed)], items([1, 2]))
-    return {row["verdict"] for row in outcome.ledger.to_pylist()} if outcome.lineage.num_rows else set()
+    rows = items([1, 2], ["a", "b"])
+    for seed in range(20):
+        stages = [Double(), MergeRoots(seed)]
+        together = run_chain("node", stages, rows, together="root").rows.to_pylist()
+        apart = [run_chain("node", stages, row, together="root").rows.to_pylist() for row in (rows[:1], rows[1:])]
+        digests = {row["row_id"]: row["digest"] for outcome in apart for row in outcome}
+        assert {row["row_id"]: row["digest"] for row in together} == digests
 
 
 @pytest.mark.parametrize(
