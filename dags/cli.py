@@ -20,6 +20,7 @@ from curation.runtime.publishing import funnel_rows
 from curation.runtime.ray_runner import RayRunner
 from curation.runtime.run import Run, Runner
 from curation.store.objects import Store
+from curation.store.runs import runs
 from curation.store.versions import Version, datasets, read_version, version_numbers
 from dags.dag import Job, missing_engines, read_job, refused_licences, run_job
 from dags.proof import proof_of
@@ -106,7 +107,7 @@ def run(
 
 @app.command()
 def status(store: StoreOption = "store") -> None:
-    """List the datasets and versions of a store."""
+    """List the versions of a store, and the runs."""
     opened = Store(store)
     table = Table("version", "from", "samples", "shards", "size (MB)", "kept / seen", "accepted")
     for dataset in datasets(opened):
@@ -123,6 +124,12 @@ def status(store: StoreOption = "store") -> None:
                 version.name, str(version.parent or ""), str(samples), str(len(version.shards)), f"{size:.1f}",
                 f"{kept} / {seen}", note,
             )  # fmt: skip
+    console.print(table)
+    table = Table("run", "recipe", "began", "ended", "outcome")
+    for dataset in datasets(opened):
+        for record in runs(opened, dataset):
+            outcome = record.outcome or "going on, or killed: run it again to go on"
+            table.add_row(f"{dataset} {record.number}", record.recipe, record.began, record.ended, outcome)
     console.print(table)
 
 
@@ -199,7 +206,10 @@ def prove(
 
 def show_funnel(version: Version) -> None:
     """The funnel of a version: per node what came in, was made, and what became of it."""
-    table = Table("node: rows", "in", "made", "kept", "rejected", "failed", "reasons", title=f"{version.name}")
+    table = Table(title=version.name)
+    for heading in ("node: rows", "in", "made", "kept", "rejected", "failed"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("reasons", overflow="fold")
     for row in (row for node in version.nodes for row in funnel_rows(node)):
         reasons = ", ".join(f"{reason} {count}" for reason, count in row.rejected.items())
         rejected = sum(row.rejected.values())

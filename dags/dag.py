@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.engines.engine import Engine
-from curation.errors import EngineMissing, LicenceRefused, RecipeError
+from curation.errors import CurateError, EngineMissing, LicenceRefused, RecipeError
 from curation.recipe import Recipe, check_recipe, read_recipe
 from curation.runtime.nodes import Pipeline
 from curation.runtime.publishing import publish_run
 from curation.runtime.run import Run, Runner, Watcher
 from curation.store.objects import Store
+from curation.store.runs import begin_run, end_run
 from curation.store.versions import Version
 from pipelines.speech import SpeechRecipe, speech
 
@@ -30,6 +31,7 @@ PIPELINES = {"speech": Kind(SpeechRecipe, speech)}
 class Job:
     """A recipe that was read and checked, and the pipeline that it makes."""
 
+    name: str
     recipe: Recipe
     pipeline: Pipeline
     limit: int | None = None
@@ -50,7 +52,7 @@ def read_job(name: str, sets: Sequence[str] = (), limit: int | None = None) -> J
     if kind is None:
         raise RecipeError(f"recipe {name}: pipeline: {value.get('pipeline')!r} is none of {', '.join(PIPELINES)}")
     recipe = check_recipe(kind.recipe, value, name)
-    return Job(recipe, kind.build(recipe, limit), limit)
+    return Job(name, recipe, kind.build(recipe, limit), limit)
 
 
 def refused_licences(job: Job) -> list[str]:
@@ -85,8 +87,17 @@ def run_job(job: Job, store: Store, runner: Runner, watcher: Watcher) -> tuple[V
     store.sweep()
     run = Run(job.pipeline, store)
     run.check()
+    dataset = job.pipeline.dataset
+    record = begin_run(store, dataset, job.name)
     try:
         receipts = run.run(runner, watcher)
+        version, is_new = publish_run(
+            job.pipeline, job.resolved(), job.recipe.max_failed_share, receipts, store, limit=job.limit
+        )
+    except (CurateError, KeyboardInterrupt) as error:
+        end_run(store, dataset, record, str(error).partition("\n")[0] or "stopped")
+        raise
     finally:
         runner.close()
-    return publish_run(job.pipeline, job.resolved(), job.recipe.max_failed_share, receipts, store, limit=job.limit)
+    end_run(store, dataset, record, f"version {version.number}" if version.accepted else version.verdict)
+    return version, is_new

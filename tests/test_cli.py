@@ -277,9 +277,11 @@ def test_verify_names_the_sample_of_a_flipped_byte(copy: Path) -> None:
     assert shard.path in said and index[1]["key"] in said and index[0]["key"] not in said
 
 
-@pytest.mark.parametrize("role", ["ledger", "rows", "blob"])
-def test_verify_names_a_damaged_part_and_a_missing_one(copy: Path, role: str) -> None:
-    receipt = next(r for r in read_version(Store(copy), "speech").receipts("encoded"))
+@pytest.mark.parametrize(
+    ("node", "role"), [("listing", "rows"), ("encoded", "ledger"), ("encoded", "rows"), ("encoded", "blob")]
+)
+def test_verify_names_a_damaged_part_and_a_missing_one(copy: Path, node: str, role: str) -> None:
+    receipt = next(r for r in read_version(Store(copy), "speech").receipts(node))
     path = receipt.files[role].path
     flip(copy / path, receipt.files[role].size // 2)
     assert f"{path}: its bytes have changed" in complaint("verify", "--store", copy, code=1)

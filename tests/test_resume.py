@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from toy import items, pipeline, run_toy
 
+from curation.errors import StoreError
 from curation.store.objects import Store
 from curation.store.versions import Version, read_version
 
@@ -119,7 +121,29 @@ def test_an_undisturbed_run_balances_and_its_parts_are_whole(undisturbed: tuple[
             assert all(len(store.read(file.path)) == file.size for file in receipt.files.values())
 
 
-def test_two_runs_on_one_store_at_once_end_in_one_version(tmp_path: Path, undisturbed: tuple[Path, Version]) -> None:
+def test_a_full_disk_ends_the_run_and_with_more_space_it_goes_on(
+    tmp_path: Path, undisturbed: tuple[Path, Version]
+) -> None:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "curate-test", str(tmp_path)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        chosen = pipeline(items([number * 7 % 101 for number in range(COUNT)]))
+        with pytest.raises(StoreError, match=r"No space left on device; free some space and run again"):
+            run_toy(chosen, Store(tmp_path))
+        there = receipts(tmp_path)
+        assert there and not list(tmp_path.rglob(".tmp-*"))
+        subprocess.run(["mount", "-o", "remount,size=8m", str(tmp_path)], check=True)
+        version, _ = run_toy(chosen, Store(tmp_path))
+        assert there.items() <= receipts(tmp_path).items()
+        assert version.content() == undisturbed[1].content()
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_two_runs_on_one_store_at_once_end_in_the_same_content(
+    tmp_path: Path, undisturbed: tuple[Path, Version]
+) -> None:
     both = [start(tmp_path, seconds=0.01) for _ in range(2)]
     for process in both:
         finish(process)

@@ -13,8 +13,8 @@ from curation.runtime.chain import check_chain
 from curation.runtime.nodes import WHOLE, Listing, Map, Node, Pack, Pinned, Pipeline, Reduce, Unit
 from curation.runtime.tasks import Input, Task
 from curation.runtime.units import PLANNING_COLUMNS, cut, unit_name
-from curation.store.objects import Store, parquet_bytes
-from curation.store.parts import PartFile, Receipt, find_receipt
+from curation.store.objects import Store
+from curation.store.parts import Receipt, find_receipt, put_table
 from curation.store.versions import read_version
 from schemas.ledger import KEPT
 from schemas.rows import ROW_COLUMNS
@@ -145,10 +145,7 @@ class Run:
         rows = node.rows.append_column("digest", pa.array(row_digests(node.rows, node.rows.column_names), pa.string()))
         rows = rows.append_column("verdict", pa.repeat(KEPT, rows.num_rows))
         part = f"parts/{node.fingerprint()}/{digest(sorted(rows['digest'].to_pylist()))}"
-        data = parquet_bytes(rows.sort_by("row_id"))
-        path = f"{part}/rows.parquet"
-        self.store.create(path, data)
-        return Receipt(node.name, part, {"rows": PartFile(path, len(data), "", rows.num_rows)})
+        return Receipt(node.name, part, {"rows": put_table(self.store, part, "rows", rows.sort_by("row_id"))})
 
     def _tasks(self, node: Map | Reduce | Pack) -> list[Task]:
         sources = self.receipts[node.source]

@@ -1,9 +1,10 @@
 """The sound of a sample, encoded once; packing copies these bytes."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
+from pydantic import BeforeValidator
 
 from curation.errors import RecipeError
 from curation.media.audio import RATES_HZ, read_spans
@@ -21,7 +22,7 @@ class EncodeAudio(Stage):
         rate_hz: of the output; spans stay in ticks of 16 kHz.
     """
 
-    format: AudioFormat = "flac"
+    format: Annotated[AudioFormat, BeforeValidator(check_audio_format)] = "flac"
     rate_hz: int = SPEECH_RATE_HZ
 
     reads = ("span",)

@@ -123,6 +123,16 @@ class Store:
         with self._explained(f"list {prefix or 'everything'} in"):
             return sorted(item["path"] for page in obstore.list(self._remote, prefix=prefix) for item in page)
 
+    def folders(self) -> list[str]:
+        """Names of the folders at the root, sorted."""
+        if self.is_local:
+            root = Path(self.root)
+            return sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+        import obstore
+
+        with self._explained("list everything in"):
+            return sorted(obstore.list_with_delimiter(self._remote)["common_prefixes"])
+
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def create(self, name: str, data: bytes) -> bool:
@@ -183,10 +193,13 @@ class Store:
         if not self.is_local:
             return 0
         oldest = time.time() - STALE_AFTER_S
-        stale = [p for p in Path(self.root).rglob(f"{TEMPORARY}*") if p.stat().st_mtime < oldest]
-        for path in stale:
-            path.unlink(missing_ok=True)
-        return len(stale)
+        swept = 0
+        for path in list(Path(self.root).rglob(f"{TEMPORARY}*")):
+            with suppress(FileNotFoundError):  # another run's, and done by now
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+                    swept += 1
+        return swept
 
     def _put(self, name: str, data: bytes | IO[bytes]) -> bool:
         """Put an object elsewhere than on disk, in one request, which alone can be made to have one winner."""

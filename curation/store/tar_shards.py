@@ -143,12 +143,12 @@ def ustar_header(name: str, size: int) -> bytes:
         raise StoreError(f"{name}: {size} bytes, but a part of a shard ends at {MAX_PART_BYTES}; make shorter samples")
     fields = [
         name.encode("ascii").ljust(MAX_NAME_BYTES, b"\0"),
-        b"0000644\0" b"0000000\0" b"0000000\0",  # mode, uid, gid
+        b"0000644\00000000\00000000\0",  # mode, uid, gid
         b"%011o\0" % size,
         b"%011o\0" % 0,  # time of last change
         b" " * 8,  # the checksum counts itself as spaces
         b"0" + bytes(100),  # regular file, no link
-        b"ustar\0" b"00",
+        b"ustar\000",
         bytes(2 * 32 + 2 * 8 + 155 + 12),  # names of user and group, device, prefix, filling
     ]
     header = b"".join(fields)

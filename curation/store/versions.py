@@ -107,8 +107,8 @@ def version_numbers(store: Store, dataset: str) -> list[int]:
 
 
 def datasets(store: Store) -> list[str]:
-    """Names of the datasets in a store."""
-    return sorted({name.split("/_versions/")[0] for name in store.names("") if "/_versions/" in name})
+    """Names of the datasets in a store: those that were run, whether or not to a version."""
+    return [name for name in store.folders() if store.names(f"{name}/_versions") or store.names(f"{name}/_runs")]
 
 
 def read_version(store: Store, dataset: str, number: int | None = None) -> Version:
