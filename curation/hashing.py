@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,18 @@ def bytes_digest(data: bytes | memoryview) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """xxh3-128, in hex, of a file's bytes, or of all files below a folder with their names."""
+    """xxh3-128, in hex, of a file's bytes, or of all files below a folder with their names.
+
+    Remembered within the process while size and time of change stay: weights are asked for again and again.
+    """
     if path.is_dir():
         return digest({str(p.relative_to(path)): file_digest(p) for p in sorted(path.rglob("*")) if p.is_file()})
+    status = path.stat()
+    return _file_digest(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _file_digest(path: Path, size: int, modified_ns: int) -> str:
     state = xxhash.xxh3_128()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):

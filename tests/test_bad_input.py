@@ -34,7 +34,15 @@ EXPECTED: dict[str, tuple[str, str, str, str]] = {
     "zero.flac": ("scan", FAILED, "MediaError", "no audio"),
     "zero.wav": ("utterances", FAILED, "MediaError", "no sample"),
 }
-STILL_GOOD = ("cut.mp3", "cut.ogg", "cut.wav", "eight.wav", "long-header.wav", "no-length.wav", "we ird\n'\"[red] 漢.wav")
+STILL_GOOD = (
+    "cut.mp3",
+    "cut.ogg",
+    "cut.wav",
+    "eight.wav",
+    "long-header.wav",
+    "no-length.wav",
+    "we ird\n'\"[red] 漢.wav",
+)
 """Damage that cannot be told from a shorter recording, or is none: what is there is used."""
 
 
@@ -149,13 +157,17 @@ def test_a_wrong_duration_in_the_header_changes_nothing(stores: tuple[Path, Path
 def test_text_over_silence_is_rejected_cue_by_cue(stores: tuple[Path, Path]) -> None:
     sql = "select * from ledger where uri like '%unspoken.wav' and verdict <> 'kept'"
     rows = audit(stores[1], sql)
-    assert [(row["kind"], row["reason"], row["value"]) for row in rows] == [("utterance", "text_without_speech", 0.0)] * 2
+    assert [(row["kind"], row["reason"], row["value"]) for row in rows] == [
+        ("utterance", "text_without_speech", 0.0)
+    ] * 2
 
 
 def test_the_same_file_twice_is_one_recording(stores: tuple[Path, Path]) -> None:
     (row,) = audit(stores[1], "select * from recordings where kind = 'recording' and name = 'good-0.wav'")
     assert row["occurrences"] == ["good-0.wav", "twice.wav"]
-    listed = audit(stores[1], "select * from ledger where node = 'recordings' and kind = 'listing' and uri like '%twice%'")
+    listed = audit(
+        stores[1], "select * from ledger where node = 'recordings' and kind = 'listing' and uri like '%twice%'"
+    )
     assert [entry["verdict"] for entry in listed] == ["kept"]
 
 
@@ -191,7 +203,9 @@ def test_a_manifest_s_missing_file_and_broken_line_are_rows(tmp_path: Path) -> N
     answer = run(source, tmp_path / "store", *READ_ALONG, "--set", "max_failed_share=0.8")
     assert answer.code == 0, answer.err
     failed = audit(tmp_path / "store", "select error from ledger where verdict = 'failed' order by error")
-    assert [any(says in row["error"] for row in failed) for says in ("gone.wav", "list.jsonl:3", "gone.srt")] == [True] * 3
+    assert [any(says in row["error"] for row in failed) for says in ("gone.wav", "list.jsonl:3", "gone.srt")] == [
+        True
+    ] * 3
     assert len(failed) == 3
     kept = audit(tmp_path / "store", "select distinct licence from encoded where verdict = 'kept'")
     assert kept == [{"licence": "CC0-1.0"}]

@@ -20,7 +20,9 @@ SOUND = (np.random.default_rng(1).standard_normal(48_000) * 2000).astype(np.int1
 
 def samples(*places: tuple[Path, int, int], channel: int | None = None) -> pa.Table:
     uris = [str(path) for path, _, _ in places]
-    return pa.table({"uri": uris, "span": [span(uri, a, b, 16_000, channel) for uri, (_, a, b) in zip(uris, places, strict=True)]})
+    return pa.table(
+        {"uri": uris, "span": [span(uri, a, b, 16_000, channel) for uri, (_, a, b) in zip(uris, places, strict=True)]}
+    )
 
 
 def heard(payload: bytes) -> tuple[NDArray[np.int16], int]:

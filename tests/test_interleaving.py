@@ -18,7 +18,12 @@ RATE = 16_000
 
 
 def sample(
-    words: list[str], pauses_s: list[float | None], *, language: str = "en", row_id: str = "s", task: str = "interleaved"
+    words: list[str],
+    pauses_s: list[float | None],
+    *,
+    language: str = "en",
+    row_id: str = "s",
+    task: str = "interleaved",
 ) -> dict[str, Any]:
     """A sample whose words take half a second each, with these pauses between; None for one that was not measured."""
     now, timed, quiet = 5 * RATE, [], []

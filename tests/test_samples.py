@@ -104,7 +104,10 @@ def test_a_merged_sample_says_all_that_its_utterances_say() -> None:
 
 
 def test_chinese_is_joined_without_spaces() -> None:
-    rows = [utterance(i, i * 2 * RATE, (i * 2 + 1) * RATE, text, language="zh") for i, text in enumerate(["你好。", "再见。"])]
+    rows = [
+        utterance(i, i * 2 * RATE, (i * 2 + 1) * RATE, text, language="zh")
+        for i, text in enumerate(["你好。", "再见。"])
+    ]
     assert made(*rows)[0]["text"] == "你好。再见。"
 
 
@@ -139,6 +142,4 @@ def test_every_utterance_is_in_one_sample_whatever_their_order(steps: list[tuple
 
 
 def within(row: dict[str, Any], sample: dict[str, Any]) -> bool:
-    return bool(
-        sample["span"]["start"] <= row["span"]["start"] and row["span"]["end"] <= sample["span"]["end"]
-    )
+    return bool(sample["span"]["start"] <= row["span"]["start"] and row["span"]["end"] <= sample["span"]["end"])

@@ -16,7 +16,15 @@ from curation.sources import Source, list_source
 from curation.speech.recordings import Scan
 from pipelines.speech import SpeechRecipe
 
-ODD_NAMES = ("a b.wav", "für Élise.wav", "漢字.wav", "line\nbreak.wav", "'quoted' \"twice\".wav", "[x]*?.wav", "-rf.wav")
+ODD_NAMES = (
+    "a b.wav",
+    "für Élise.wav",
+    "漢字.wav",
+    "line\nbreak.wav",
+    "'quoted' \"twice\".wav",
+    "[x]*?.wav",
+    "-rf.wav",
+)
 
 
 def touch(folder: Path, *names: str) -> Path:

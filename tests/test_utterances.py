@@ -124,7 +124,9 @@ def test_ten_thousand_cues_and_stretches_take_no_time() -> None:
     started = time.process_time()
     for cues in (each, total, whole):
         spoken, orphans = place_cues(regions, cues, 30.0, 0.2, 10_000 * RATE)
-        assert len(" ".join(segment.text or "" for segment in spoken).split()) == sum(len(c["text"].split()) for c in cues)
+        assert len(" ".join(segment.text or "" for segment in spoken).split()) == sum(
+            len(c["text"].split()) for c in cues
+        )
         assert not orphans
     assert time.process_time() - started < 2.0
 

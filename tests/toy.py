@@ -15,18 +15,17 @@ from rich.console import Console
 
 from curation.engines.engine import Engine, loaded
 from curation.hashing import draw
-from curation.recipe import Recipe
 from curation.rows import derived_id
 from curation.runtime.inline import InlineRunner
 from curation.runtime.nodes import Listing, Map, Pack, Pipeline, Reduce, Unit
 from curation.runtime.progress import LiveProgress
+from curation.runtime.publishing import publish_run
 from curation.runtime.ray_runner import RayRunner
-from curation.runtime.run import Runner
+from curation.runtime.run import Run, Runner
 from curation.stage import Stage, fail, reject, with_column
 from curation.store.layout import Layout
 from curation.store.objects import Store
 from curation.store.versions import Version
-from dags.dag import Job, run_job
 from schemas.ledger import SAMPLED_OUT
 from schemas.rows import ROW, ROW_COLUMNS
 
@@ -365,9 +364,14 @@ def pipeline(rows: pa.Table, stages: Sequence[Stage] = (), target: float = 4.0) 
 
 def run_toy(chosen: Pipeline, store: Store, runner: Runner | None = None) -> tuple[Version, bool]:
     """A run to a version, quietly; failures are judged by nobody."""
-    job = Job(Recipe(pipeline="toy", dataset="toy", max_failed_share=1.0), chosen)
+    run, runner = Run(chosen, store), runner or InlineRunner()
+    run.check()
     with Path(os.devnull).open("w") as nowhere, LiveProgress(Console(file=nowhere)) as progress:
-        return run_job(job, store, runner or InlineRunner(), progress)
+        try:
+            receipts = run.run(runner, progress)
+        finally:
+            runner.close()
+    return publish_run(chosen, {"pipeline": "toy"}, 1.0, receipts, store)
 
 
 def single(stages: Sequence[Stage], values: Sequence[int], target: float = 4.0) -> Pipeline:
