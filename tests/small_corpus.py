@@ -76,7 +76,8 @@ def spoken(texts: Sequence[str], pause_s: float = 0.5, *, lead_s: float = 0.4) -
 def resampled(samples: NDArray[np.int16], rate_hz: int) -> NDArray[np.int16]:
     """Speech at 16 kHz, by linear interpolation: good enough to be heard."""
     places = np.arange(len(samples) * SPEECH_RATE_HZ // rate_hz) * (rate_hz / SPEECH_RATE_HZ)
-    return np.interp(places, np.arange(len(samples)), samples).astype(np.int16)
+    between: NDArray[np.int16] = np.interp(places, np.arange(len(samples)), samples).astype(np.int16)
+    return between
 
 
 def write_sound(path: Path, samples: NDArray[np.int16], rate_hz: int = SPEECH_RATE_HZ) -> Path:

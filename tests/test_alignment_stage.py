@@ -122,10 +122,10 @@ def test_quiet_is_found_within_planted_silences_in_noise(signal_to_noise_db: int
     found = QuietBetweenWords().pauses(sound.astype(np.int16), words, 0)
     assert [pause["after"] for pause in found] == list(range(59))
     inside, covered = 0, []
-    for pause, (start, end) in zip(found, truth, strict=False):
-        centre = (pause["start"] + pause["end"]) / 2 / RATE
+    for quiet, (start, end) in zip(found, truth[:-1], strict=True):
+        centre = (quiet["start"] + quiet["end"]) / 2 / RATE
         inside += start <= centre <= end
-        covered.append((min(pause["end"] / RATE, end) - max(pause["start"] / RATE, start)) / min(end - start, 0.6))
+        covered.append((min(quiet["end"] / RATE, end) - max(quiet["start"] / RATE, start)) / min(end - start, 0.6))
     assert inside >= 58
     assert np.median(covered) > 0.75
 

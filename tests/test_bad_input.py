@@ -6,13 +6,14 @@ import shutil
 import wave
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
 from numpy.typing import NDArray
 from small_corpus import READ_ALONG, TEXTS, audit, curate, run, speak_corpus, spoken, write_sound, write_subtitles
 
@@ -48,10 +49,10 @@ STILL_GOOD = (
 
 def encoded(path: Path, samples: NDArray[np.int16], codec: str) -> bytes:
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=16_000, layout="mono")
+        stream = cast(AudioStream, container.add_stream(codec, rate=16_000, layout="mono"))
         frame = AudioFrame.from_ndarray(samples[None], "s16", "mono")
         frame.sample_rate = 16_000
-        for piece in AudioResampler(stream.codec_context.format, "mono", 16_000, stream.frame_size).resample(frame):
+        for piece in AudioResampler(stream.format, "mono", 16_000, stream.frame_size).resample(frame):
             container.mux(stream.encode(piece))
         container.mux(stream.encode(None))
     return path.read_bytes()
@@ -92,7 +93,7 @@ def spoil(folder: Path, scratch: Path) -> None:
     (folder / "folder.wav").mkdir()
     (folder / "gone.wav").symlink_to(folder / "nowhere.wav")
     os.mkfifo(folder / "pipe.wav")
-    shutil.copy(named("we ird\n'\"[red] 漢.wav", 1), os.fsencode(folder) + b"/caf\xe9.wav")
+    shutil.copy(named("we ird\n'\"[red] 漢.wav", 1), folder / os.fsdecode(b"caf\xe9.wav"))
     named("latin.wav", 2)
     (folder / "latin.txt").write_bytes("café".encode("latin-1"))
     named("odd.wav", 3)
@@ -277,7 +278,7 @@ def test_an_empty_corpus_ends_with_2_and_leaves_no_version(tmp_path: Path) -> No
         ("pace.min_cuont=3", "pace.min_cuont"),
         ("utterances.threshold=loud", "utterances.threshold"),
         ("first_opinion=siedcar", "first_opinion"),
-        ("audio={format: aac}", "audio.format"),
+        ("audio={format: aac}", "AAC is no output format"),
         ("masking={text_only: 0.8, audio_only: 0.8}", "text_only"),
         ("source.channel=-1", "source.channel"),
     ],

@@ -26,7 +26,7 @@ def samples(*places: tuple[Path, int, int], channel: int | None = None) -> pa.Ta
 
 
 def heard(payload: bytes) -> tuple[NDArray[np.int16], int]:
-    with av.open(BytesIO(payload)) as container:
+    with av.open(BytesIO(payload), "r") as container:
         frames = list(container.decode(audio=0))
     return np.concatenate([frame.to_ndarray()[0] for frame in frames]), frames[0].sample_rate
 

@@ -1,6 +1,7 @@
 """Interleaving: fragments that tile a sample, cut where it is quiet, and a plan of what is shown."""
 
 import random
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -37,9 +38,8 @@ def sample(
             now += round((pause or 0.0) * RATE)
     whole = span("source", 5 * RATE - 800, now + 800, RATE)
     text = join_words(words, language)
-    return {
-        "row_id": row_id, "task": task, "text": text, "words": timed, "pauses": quiet, "language": language, "span": whole
-    }  # fmt: skip
+    row = {"row_id": row_id, "task": task, "text": text, "words": timed, "pauses": quiet}
+    return row | {"language": language, "span": whole}
 
 
 def texts(sample: dict[str, Any], **fields: Any) -> list[str]:
@@ -47,7 +47,7 @@ def texts(sample: dict[str, Any], **fields: Any) -> list[str]:
 
 
 def test_fragments_end_at_punctuation_where_it_is_quiet() -> None:
-    words = "So, he left. Mr. Hall had 3.5 pounds".split()
+    words = ["So,", "he", "left.", "Mr.", "Hall", "had", "3.5", "pounds"]
     found = sample(words, [0.2] * 7)
     assert texts(found) == ["So,", "he left.", "Mr. Hall had 3.5 pounds"]
     assert texts(found, level="sentence") == ["So, he left.", "Mr. Hall had 3.5 pounds"]
@@ -109,7 +109,7 @@ def test_fragments_tile_the_sample_and_are_its_text(
     assert fragments[0]["start"] == found["span"]["start"] and fragments[-1]["end"] == found["span"]["end"]
     assert all(f["start"] < f["end"] for f in fragments)
     quiet = {pause["after"]: pause for pause in found["pauses"]}
-    for left, right in zip(fragments, fragments[1:], strict=False):
+    for left, right in pairwise(fragments):
         assert left["end"] == right["start"] and left["last_word"] + 1 == right["first_word"]
         pause = quiet[left["last_word"]]
         assert pause["start"] <= left["end"] <= pause["end"]
@@ -123,7 +123,7 @@ def test_words_stand_in_the_text_in_their_order(words: list[str]) -> None:
     text = " ".join(words)
     places = word_places(text, words)
     assert [text[start:end] for start, end in places] == words
-    assert all(a[1] <= b[0] for a, b in zip(places, places[1:], strict=False))
+    assert all(a[1] <= b[0] for a, b in pairwise(places))
 
 
 def test_a_word_that_the_text_lacks_is_named() -> None:
@@ -146,7 +146,7 @@ def test_rates_of_masking_are_those_of_the_recipe(text_only: float, audio_only: 
 
 def test_neighbouring_fragments_are_drawn_independently() -> None:
     shown = plan(Masking(), samples=2, fragments=5000)
-    same = sum(a == b for a, b in zip(shown, shown[1:], strict=False))
+    same = sum(a == b for a, b in pairwise(shown))
     expected = 0.25**2 + 0.25**2 + 0.5**2
     assert abs(same - expected * 9_999) <= 4 * (9_999 * expected * (1 - expected)) ** 0.5
     assert shown[:5000] != shown[5000:]

@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,31 @@ def test_alone_in_a_process_rows_that_stay_together_fail_together(tmp_path: Path
     rows = items([1, 3, 1], ["a", "a", "b"])
     outcome = isolated(Store(tmp_path), 30.0)(Task(node, "parts/x/y", ()), rows)
     assert outcome.counts == {"item": {"failed": 2, "kept": 1}}
+
+
+def test_a_process_that_hangs_ends_with_its_parent(tmp_path: Path) -> None:
+    code = (
+        "import sys; from toy import *; from curation.runtime.isolation import isolated\n"
+        "from curation.runtime.tasks import Task\n"
+        "isolated(Store(sys.argv[1]), 600)(Task(Map('only', 'listing', (SleepOn(1, 600),)), 'x', ()), items([1]))"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), TESTS]), "TMPDIR": str(tmp_path)}
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "store")], env=env, start_new_session=True)
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    if not children.exists():
+        parent.kill()
+        pytest.skip("children are found in /proc")
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("curate-*/stage")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child = Path("/proc") / children.read_text().split()[0]
+    assert child.exists()
+    parent.kill()
+    parent.wait()
+    with suppress(OSError):  # it may go while we look
+        while "State:\tZ" not in (child / "status").read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert time.monotonic() < deadline
 
 
 def test_alone_in_a_process_errors_are_the_same_errors(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def touch(folder: Path, *names: str) -> Path:
 
 
 def listed(path: Path | str, limit: int | None = None, **known: Any) -> list[dict[str, Any]]:
-    return list_source(Source(path=str(path), **known), limit).to_pylist()
+    rows: list[dict[str, Any]] = list_source(Source(path=str(path), **known), limit).to_pylist()
+    return rows
 
 
 def names(path: Path | str, limit: int | None = None) -> list[str]:
@@ -258,7 +260,7 @@ def test_a_limit_takes_a_subset_that_a_larger_limit_extends(tmp_path: Path) -> N
     touch(tmp_path / "first", *(f"{n:03d}.wav" for n in range(200)))
     subsets = [set(names(tmp_path / "first", limit)) for limit in (1, 20, 21, 150, 500)]
     assert [len(subset) for subset in subsets] == [1, 20, 21, 150, 200]
-    assert all(small < large for small, large in zip(subsets[:-1], subsets[1:], strict=True))
+    assert all(small < large for small, large in pairwise(subsets))
     twenty = sorted(int(name[:3]) for name in subsets[1])
     assert twenty[0] < 50 and twenty[-1] > 150  # spread over the whole, not its beginning
     touch(tmp_path / "moved", *(f"{n:03d}.wav" for n in range(200)))

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -85,8 +87,16 @@ def _how(code: int) -> str:
         return f"signal {-code}"
 
 
+def _end_with(parent: int) -> None:
+    """Leave nobody behind: a parent that was killed cannot end a child that hangs."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
 def main(folder: Path) -> None:
     """The child: files in its own folder are written and read by its parent alone, so pickle is safe here."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     task, rows, store = pickle.loads((folder / "task").read_bytes())
 
     def entering(stage: str) -> None:

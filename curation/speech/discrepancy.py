@@ -15,6 +15,7 @@ MEASURES = {
     "insertions": pa.int32(),
     "deletions": pa.int32(),
     "compared_units": pa.int32(),
+    "unmatched_share": pa.float64(),
     "character_disagreement": pa.float64(),
     "edge_cer": pa.float64(),
 }
@@ -26,9 +27,14 @@ class CrossCheck(Stage):
 
     Insertions are what the second opinion has besides, deletions what it lacks. Where both heard no word there is
     nothing to train on (`no_words`); where one heard none they disagree wholly. A limit of None is not applied.
+
+    A recogniser that mishears puts one word for another; a transcript that lacks words, or has some that nobody said,
+    shows as insertions and deletions. `max_unmatched_share` limits these alone, (insertions + deletions) / max length,
+    and so can be much stricter than a limit of all edits at the same loss.
     """
 
     max_disagreement: float = 0.15
+    max_unmatched_share: float | None = None
     max_character_disagreement: float | None = None
     max_edge_cer: float | None = None
     unit: Literal["auto", "word", "character"] = "auto"
@@ -43,6 +49,7 @@ class CrossCheck(Stage):
         utterances = reject(utterances, pc.equal(utterances["compared_units"], 0), "no_words")
         for column, limit, reason in (
             ("disagreement", self.max_disagreement, "transcripts_disagree"),
+            ("unmatched_share", self.max_unmatched_share, "words_missing"),
             ("character_disagreement", self.max_character_disagreement, "characters_disagree"),
             ("edge_cer", self.max_edge_cer, "edges_disagree"),
         ):
@@ -68,6 +75,7 @@ class CrossCheck(Stage):
             "insertions": found.insertions,
             "deletions": found.deletions,
             "compared_units": found.length,
+            "unmatched_share": (found.insertions + found.deletions) / found.length if found.length else 0.0,
             "character_disagreement": found.characters,
             "edge_cer": found.edge_cer,
         }

@@ -143,12 +143,13 @@ def ustar_header(name: str, size: int) -> bytes:
         raise StoreError(f"{name}: {size} bytes, but a part of a shard ends at {MAX_PART_BYTES}; make shorter samples")
     fields = [
         name.encode("ascii").ljust(MAX_NAME_BYTES, b"\0"),
-        b"0000644\00000000\00000000\0",  # mode, uid, gid
+        # \x00, not \0: a digit follows, with which \0 is another number once a formatter has joined the strings.
+        b"0000644\x000000000\x000000000\x00",  # mode, uid, gid
         b"%011o\0" % size,
         b"%011o\0" % 0,  # time of last change
         b" " * 8,  # the checksum counts itself as spaces
         b"0" + bytes(100),  # regular file, no link
-        b"ustar\000",
+        b"ustar\x0000",
         bytes(2 * 32 + 2 * 8 + 155 + 12),  # names of user and group, device, prefix, filling
     ]
     header = b"".join(fields)
