@@ -47,7 +47,7 @@ class Work(BaseModel):
     scan_files: Positive = 200.0
     listen_s: Positive = 3600.0
     transcribe_s: Positive = 300.0
-    encode_s: Positive = 3600.0
+    encode_s: Positive = 900.0
     shard_bytes: Positive = 256e6
 
 

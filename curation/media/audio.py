@@ -4,10 +4,10 @@ Only `open_media` opens anything. Everything that a file can do wrong ends in a 
 """
 
 import os
-from collections import OrderedDict
-from collections.abc import Generator, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from stat import S_ISREG
 
 import av
@@ -38,6 +38,8 @@ CLIP_CACHE_BYTES = 256 << 20
 _LIBAV_ERRORS = (av.error.FFmpegError, ValueError, MemoryError, OverflowError, RuntimeError)
 
 _clips: OrderedDict[tuple[str, int | None, int, int], NDArray[np.int16]] = OrderedDict()
+_passes: "list[_Pass]" = []
+"""The one that the next call may go on with, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -148,28 +150,75 @@ def read_spans(
     Raises:
         MediaError: as `decode_blocks`; a span that reaches past the end of the recording is named.
     """
+    found = dict(spans_in_turn(path, spans, channel=channel, rate_hz=rate_hz))
+    return [found[i] for i in range(len(spans))]
+
+
+def spans_in_turn(
+    path: str, spans: Sequence[tuple[int, int]], *, channel: int | None = None, rate_hz: int = SPEECH_RATE_HZ
+) -> Generator[tuple[int, NDArray[np.int16]]]:
+    """As `read_spans`, but each span's index and samples as soon as they are decoded, so that none need be held."""
+    with closing(_resampled(path, channel, rate_hz)) as stretches:
+        yield from _cut(_Pass(path, stretches), spans, path, rate_hz)
+
+
+def _cut(
+    stretches: Iterable[tuple[int, NDArray[np.int16]]], spans: Sequence[tuple[int, int]], path: str, rate_hz: int
+) -> Iterator[tuple[int, NDArray[np.int16]]]:
+    """Each span's index and samples from stretches that come with the tick of their first sample."""
     for start, end in spans:
         if not 0 <= start <= end:
             raise ValueError(f"no span of a recording: ({start}, {end})")
-    pieces: list[list[NDArray[np.int16]]] = [[] for _ in spans]
-    waiting = sorted((i for i, (start, end) in enumerate(spans) if start < end), key=lambda i: spans[i])
+    coming = deque(sorted(range(len(spans)), key=lambda i: spans[i]))
+    pieces: dict[int, list[NDArray[np.int16]]] = {}
+    for i in [i for i in coming if spans[i][0] == spans[i][1]]:
+        coming.remove(i)
+        yield i, np.zeros(0, np.int16)
+    if not coming:
+        return
     position = 0
-    if waiting:
-        with closing(_resampled(path, channel, rate_hz)) as stretches:
-            for samples in stretches:
-                first, position = position, position + len(samples)
-                for i in waiting:
-                    start, end = spans[i]
-                    if start >= position:
-                        break
-                    pieces[i].append(samples[max(start - first, 0) : max(end - first, 0)])
-                waiting = [i for i in waiting if spans[i][1] > position]
-                if not waiting:
-                    break
-    if waiting:
-        start, end = spans[waiting[0]]
-        raise MediaError(f"{path}: span {start}-{end} at {rate_hz} Hz reaches past the end, which is at {position}")
-    return [np.concatenate(parts) if parts else np.zeros(0, np.int16) for parts in pieces]
+    for first, samples in stretches:
+        position = first + len(samples)
+        while coming and spans[coming[0]][0] < position:
+            pieces[coming.popleft()] = []
+        for i in list(pieces):
+            start, end = spans[i]
+            pieces[i].append(samples[max(start - first, 0) : end - first])
+            if end <= position:
+                yield i, np.concatenate(pieces.pop(i))
+        if not pieces and not coming:
+            return
+    start, end = spans[next(iter([*pieces, *coming]))]
+    raise MediaError(f"{path}: span {start}-{end} at {rate_hz} Hz reaches past the end, which is at {position}")
+
+
+@dataclass
+class _Pass:
+    """A linear pass through a recording, which can be gone on with from its last stretch: the units of one long file
+    come in order, and none of them needs to decode again what lies before it."""
+
+    name: Hashable
+    stretches: Generator[NDArray[np.int16]]
+    first: int = 0
+    samples: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, np.int16))
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.int16]]]:
+        yield self.first, self.samples
+        for samples in self.stretches:
+            self.first += len(self.samples)
+            self.samples = samples
+            yield self.first, samples
+
+
+def _going_on(path: str, source: str, channel: int | None, start: int) -> _Pass:
+    """The pass of the last call, if it is through the same recording and not past `start`; or a new one."""
+    name = (path, source, channel)
+    last = _passes.pop() if _passes else None
+    if last is not None and last.name == name and last.first <= start:
+        return last
+    if last is not None:
+        last.stretches.close()
+    return _Pass(name, _resampled(path, channel, SPEECH_RATE_HZ))
 
 
 def clips_of(
@@ -182,8 +231,9 @@ def clips_of(
 ) -> list[NDArray[np.int16]]:
     """`read_spans` at 16 kHz through a cache of this process, so that the stages of a unit decode its file once.
 
-    What is not at hand is decoded in one pass. The cache drops what was used longest ago beyond `cache_bytes`; its
-    arrays are read-only. Not for threads.
+    What is not at hand is decoded in one pass. It goes on from where the last call's pass ended, if that was in the
+    same recording and not further on: one pass, so the same samples. The cache drops what was used longest ago beyond
+    `cache_bytes`; its arrays are read-only. Not for threads.
 
     Args:
         source: hash of the file's bytes, which names it in the cache.
@@ -192,9 +242,12 @@ def clips_of(
     found = {key: _clips[key] for key in keys if key in _clips}
     missing = [key for key in dict.fromkeys(keys) if key not in found]
     if missing:
-        for key, samples in zip(missing, read_spans(path, [key[2:] for key in missing], channel=channel), strict=True):
+        wanted = [key[2:] for key in missing]
+        decoding = _going_on(path, source, channel, min(start for start, _ in wanted))
+        for i, samples in _cut(decoding, wanted, path, SPEECH_RATE_HZ):
             samples.flags.writeable = False
-            found[key] = samples
+            found[missing[i]] = samples
+        _passes.append(decoding)
     for key in keys:
         _clips[key] = found[key]
         _clips.move_to_end(key)
@@ -206,8 +259,10 @@ def clips_of(
 
 
 def forget_clips() -> None:
-    """Empty the cache of `clips_of`."""
+    """Empty the cache of `clips_of`, and end the pass that it may go on with."""
     _clips.clear()
+    while _passes:
+        _passes.pop().stretches.close()
 
 
 def _first_audio(container: InputContainer, path: str) -> AudioStream:

@@ -76,6 +76,6 @@ def _samples(frame: AudioFrame, dtype: str, count: int) -> NDArray[Any]:
     """A frame's samples as (channels, samples)."""
     if frame.format.is_planar and count > 8:
         (frame,) = av.AudioResampler(format=frame.format.packed).resample(frame)  # PyAV miscounts more than 8 planes
-    if frame.format.is_planar:
+    if frame.format.is_planar and count > 1:
         return np.stack([np.frombuffer(memoryview(plane), dtype, frame.samples) for plane in frame.planes[:count]])
     return np.frombuffer(memoryview(frame.planes[0]), dtype, frame.samples * count).reshape(-1, count).T

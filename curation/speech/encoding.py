@@ -7,7 +7,7 @@ import pyarrow as pa
 from pydantic import BeforeValidator
 
 from curation.errors import RecipeError
-from curation.media.audio import RATES_HZ, read_spans
+from curation.media.audio import RATES_HZ, spans_in_turn
 from curation.media.audio_encoding import OPUS_RATES_HZ, AudioFormat, check_audio_format, encode_audio
 from curation.media.clips import SPEECH_RATE_HZ
 from curation.stage import Stage, fail, with_column
@@ -52,12 +52,11 @@ class EncodeAudio(Stage):
         for (uri, channel), places in files.items():
             spans = [self._ticks(rows[i]["span"]) for i in places]
             try:
-                sounds = read_spans(uri, spans, channel=channel, rate_hz=self.rate_hz)
-                for i, samples in zip(places, sounds, strict=True):
-                    payloads[i] = encode_audio(samples, self.rate_hz, self.format)
+                for number, samples in spans_in_turn(uri, spans, channel=channel, rate_hz=self.rate_hz):
+                    payloads[places[number]] = encode_audio(samples, self.rate_hz, self.format)
             except Exception as error:
-                for i in places:
-                    payloads[i], errors[i] = None, error
+                for i in (i for i in places if payloads[i] is None):
+                    errors[i] = error
         return payloads, errors
 
     def _ticks(self, span: dict[str, Any]) -> tuple[int, int]:

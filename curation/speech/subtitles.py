@@ -14,6 +14,10 @@ from typing import Any
 from curation.media.clips import SPEECH_RATE_HZ
 
 
+SLACK_S = 0.5
+"""How far a subtitle may be shown beyond its speech and still not claim the next stretch."""
+
+
 @dataclass(frozen=True)
 class Segment:
     """A stretch of a recording, in ticks of 16 kHz, with the text that belongs to it.
@@ -82,7 +86,7 @@ def place_cues(
 
 
 def _place(cue: dict[str, Any], starts: Sequence[int], ends: Sequence[int], before: Sequence[int], total: int) -> _Cue:
-    """A cue in ticks, with the regions that it covers: more than half of them, or they more than half of it.
+    """A cue in ticks, with the regions that it covers: by half of the region, or by more than cues are off their speech.
 
     All that lie within it are; the first and the last that it meets may not be.
 
@@ -102,7 +106,7 @@ def _place(cue: dict[str, Any], starts: Sequence[int], ends: Sequence[int], befo
 
     def covers(i: int) -> bool:
         length = ends[i] - starts[i]
-        return 2 * (length - outside(i)) >= min(length, end - start)
+        return length - outside(i) >= min(length / 2, SLACK_S * SPEECH_RATE_HZ)
 
     shared = before[last] - before[first] - sum(outside(i) for i in {first, last - 1})
     covered = range(first + (not covers(first)), last - (last - 1 > first and not covers(last - 1)))

@@ -101,7 +101,8 @@ def split_payloads(rows: pa.Table) -> tuple[pa.Table, bytes]:
         return rows, b""
     places: list[dict[str, Any] | None] = []
     blob = bytearray()
-    for data in rows[PAYLOAD].to_pylist():
+    for value in rows[PAYLOAD]:  # one by one: together they are large
+        data = value.as_py()
         if data is None:
             places.append(None)
             continue
