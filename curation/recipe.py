@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from curation.errors import RecipeError
 
 MAX_DEPTH = 10
 DATASET_NAME = "^[a-z0-9][a-z0-9_-]*$"
+STORE_FOLDERS = ("parts", "measures", "attempts", "corpora")
 Model = TypeVar("Model", bound="Recipe")
 
 
@@ -29,6 +30,13 @@ class Recipe(BaseModel):
     dataset: Annotated[str, Field(pattern=DATASET_NAME)]
     allow_licences: tuple[str, ...] | None = None
     max_failed_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+    @field_validator("dataset")
+    @classmethod
+    def _free_name(cls, name: str) -> str:
+        if name in STORE_FOLDERS:
+            raise ValueError(f"{name!r} is a folder of the store itself")
+        return name
 
 
 def engine_shorthand(value: Any) -> Any:

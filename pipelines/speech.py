@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, field_validato
 
 from curation.engines.ctc import CtcAligner
 from curation.engines.forced_alignment import PocketSphinxAligner
-from curation.engines.speech_recognition import AnyRecogniser
+from curation.engines.speech_recognition import AnyRecogniser, Sidecar
 from curation.engines.voice_activity import Silero
 from curation.recipe import Recipe, engine_shorthand
 from curation.runtime.nodes import WHOLE, Listing, Map, Pack, Pinned, Pipeline, Reduce, Unit
@@ -89,7 +89,7 @@ def speech(recipe: SpeechRecipe, limit: int | None = None) -> Pipeline:
         Map(
             "utterances",
             "recordings",
-            (SpeechProbability(recipe.voice_activity), Subtitles(), recipe.utterances),
+            (SpeechProbability(recipe.voice_activity), Subtitles(reads_subtitles(recipe)), recipe.utterances),
             Unit("work_s", work.listen_s),
         ),
         # Two recognisers cross-validate; segments with significant discrepancies go. An aligner times the words.
@@ -128,6 +128,11 @@ def speech(recipe: SpeechRecipe, limit: int | None = None) -> Pipeline:
         ),
     )
     return Pipeline(recipe.dataset, nodes)
+
+
+def reads_subtitles(recipe: SpeechRecipe) -> bool:
+    """Whether one of the two opinions is the subtitles."""
+    return any(isinstance(engine, Sidecar) for engine in (recipe.first_opinion, recipe.second_opinion))
 
 
 def pace_bounds(pace: PaceRecipe) -> Reduce | Pinned:

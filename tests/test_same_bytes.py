@@ -68,7 +68,7 @@ def test_the_order_of_the_input_does_not_matter(corpus: Path, undisturbed: Versi
     media = [file for file in sorted(corpus.iterdir()) if file.suffix in (".wav", ".flac", ".opus", ".mp3")]
     lines = []
     for file in reversed(media):
-        sidecar = next(corpus / f"{file.stem}{s}" for s in (".srt", ".vtt", ".json") if (corpus / f"{file.stem}{s}").exists())
+        sidecar = next(f for f in corpus.glob(f"{file.stem}.*") if f.suffix in (".srt", ".vtt", ".json"))
         lines.append(json.dumps({"path": str(file), "sidecar": str(sidecar)}))
     manifest.write_text("\n".join(lines))
     folder = tmp_path / "store"

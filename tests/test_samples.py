@@ -17,6 +17,7 @@ FIELDS = pa.schema(
         *((name, pa.string()) for name in ("row_id", "root", "kind", "uri", "text", "language", "name")),
         *((name, pa.string()) for name in ("licence", "consent")),
         *[("ordinal", pa.int64()), ("number", pa.int32()), ("span", SPAN), ("speech_s", pa.float64())],
+        *[("speech_start", pa.int64()), ("speech_end", pa.int64())],
         *[("words", pa.list_(WORD)), ("pauses", pa.list_(PAUSE))],
     ]
 )
@@ -31,6 +32,7 @@ def utterance(number: int, start: int, end: int, text: str = "some words.", **ot
         "row_id": f"{root}-{number}", "root": root, "ordinal": start, "kind": "utterance", "uri": f"/{root}.wav",
         "text": text, "language": "en", "name": f"{root}.wav", "licence": "PD", "consent": "given", "number": number,
         "span": span(f"hash {root}", start, end, RATE), "speech_s": (end - start) / RATE,
+        "speech_start": start, "speech_end": end,
         "words": [
             {"text": w, "start": a, "end": b, "score": -1.0, "untimed": None}
             for w, a, b in zip(words, borders, borders[1:], strict=False)

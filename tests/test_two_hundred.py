@@ -48,7 +48,7 @@ extends: speech-embedded
 second_opinion: {engine: sidecar}
 work: {scan_files: 25, listen_s: 60, transcribe_s: 60, encode_s: 60}
 """
-NUMBERS = "one two three four five six seven eight nine ten".split()
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def speak(folder: Path, number: int) -> None:

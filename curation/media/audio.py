@@ -3,6 +3,7 @@
 Only `open_media` opens anything. Everything that a file can do wrong ends in a `MediaError` that names the file.
 """
 
+import atexit
 import os
 from collections import OrderedDict, deque
 from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
@@ -258,6 +259,7 @@ def clips_of(
     return [found[key] for key in keys]
 
 
+@atexit.register
 def forget_clips() -> None:
     """Empty the cache of `clips_of`, and end the pass that it may go on with."""
     _clips.clear()

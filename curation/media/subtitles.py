@@ -7,7 +7,7 @@ import html
 import json
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path, PurePosixPath
@@ -20,6 +20,7 @@ SIDECAR_EXTENSIONS = ("srt", "vtt", "json", "txt")
 
 MAX_BYTES = 16 << 20
 MAX_TIME_S = 3.6e6
+WORD_GAP_S = 0.3
 
 STAMP = r"(?:([0-9]{1,9}):)?([0-9]{1,2}):([0-9]{1,2})(?:[.,]([0-9]{1,3}))?"
 TIMING = re.compile(rf"\s*{STAMP}\s*-->\s*{STAMP}(?:\s.*)?")
@@ -51,7 +52,8 @@ def read_subtitles(path: Path | str, *, max_bytes: int = MAX_BYTES, max_time_s: 
 
     A cue that ends before it starts, or overlaps others, is kept as it stands: what to make of it is not for a reader
     to decide. JSON may be `{"segments": [{"start", "end", "text"}]}` or that list alone (Whisper), `{"words":
-    [{"start", "end", "word"}]}` (one cue), or `{"text"}` (one cue without times). Plain text is one cue without times.
+    [{"start", "end", "word"}]}` (a cue up to each gap), or `{"text"}` (one cue without times). Plain text is one cue
+    without times.
 
     Args:
         max_bytes: the largest file that is read.
@@ -169,7 +171,8 @@ def _json(text: str) -> Iterator[Cue]:
         for number, segment in enumerate(value):
             yield _segment(segment, "text", f"segment {number}")
     elif isinstance(value, dict) and value.get("words"):
-        yield _joined([_segment(word, "word", f"word {number}") for number, word in enumerate(_list(value["words"]))])
+        words = enumerate(_list(value["words"]))
+        yield from _joined(_segment(word, "word", f"word {number}") for number, word in words)
     elif isinstance(value, dict) and isinstance(value.get("text"), str):
         yield Cue(None, None, _one_line(value["text"]))
     else:
@@ -202,9 +205,16 @@ def _float(value: float | None) -> float | None:
         return math.inf
 
 
-def _joined(words: list[Cue]) -> Cue:
-    text = " ".join(word.text for word in words)
-    return Cue(words[0].start_s, words[-1].end_s, text)
+def _joined(words: Iterable[Cue]) -> Iterator[Cue]:
+    """Words with times as cues that end where nobody speaks for `WORD_GAP_S`."""
+    said: list[Cue] = []
+    for word in words:
+        if said and (word.start_s or 0.0) - (said[-1].end_s or 0.0) >= WORD_GAP_S:
+            yield Cue(said[0].start_s, said[-1].end_s, " ".join(one.text for one in said))
+            said = []
+        said.append(word)
+    if said:
+        yield Cue(said[0].start_s, said[-1].end_s, " ".join(one.text for one in said))
 
 
 def _plain(text: str) -> Iterator[Cue]:

@@ -92,8 +92,9 @@ def judge(nodes: Sequence[NodeRecord], max_failed_share: float) -> str:
     emptied = next((node for node in decided if not node.verdicts(KEPT)), None)
     if not listed or emptied is None:
         return ""
-    worst = max(((n, r) for counts in emptied.reasons.values() for r, n in counts.items()), default=(0, "failures"))
-    return f"nothing was kept of {listed} files: at {emptied.name} every row went, most of all for {worst[1]}"
+    worst = max(((n, r) for counts in emptied.reasons.values() for r, n in counts.items()), default=None)
+    why = f"most of all for {worst[1]}" if worst else "all failed; `curate audit` tells how"
+    return f"nothing was kept of {listed} files: at {emptied.name} every row went, {why}"
 
 
 def engine_record(engine: Engine) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from curation.runtime.nodes import Unit
 PLANNING_COLUMNS = ("row_id", "root", "ordinal", "kind", "digest")
 """What planning needs of every row; small, so that the driver can hold it for millions."""
 
+MAX_GROUPS = 20_000
+"""Groups in a unit on average at most, even where they seem to cost nothing."""
+
 
 def cut(rows: pa.Table, unit: Unit) -> Iterator[list[int]]:
     """Positions of the rows of each unit, in order of root, ordinal and row id.
@@ -30,7 +33,7 @@ def cut(rows: pa.Table, unit: Unit) -> Iterator[list[int]]:
     current: list[int] = []
     spent = 0.0
     for group in _groups(order, together):
-        cost = sum(costs[i] or 0.0 for i in group)
+        cost = max(sum(costs[i] or 0.0 for i in group), unit.target / MAX_GROUPS)
         if current and spent + cost > 2 * unit.target:
             yield current
             current, spent = [], 0.0

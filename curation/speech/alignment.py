@@ -83,20 +83,22 @@ class QuietBetweenWords(Stage):
 
     It is the longest run of quiet frames from the middle of the word before to the middle of the word after, `reach_s`
     around the aligner's border at most: this run meets the true pause far more often than the quietest frame or that
-    border. A frame is quiet within `margin_db` of the quietest one there, or `silence_db` below the utterance's loud
-    ones: next to digital silence the hiss of a codec would count as sound.
+    border. A frame is quiet within `margin_db` of the floor there, or `silence_db` below the utterance's loud ones:
+    next to digital silence the hiss of a codec would count as sound. The floor is a low percentile: over music the
+    quietest of many frames is far below the others.
     """
 
     frame_s: float = 0.01
     margin_db: float = 8.0
     silence_db: float = 40.0
+    floor_percentile: float = 10.0
     reach_s: float = 0.3
 
     reads = ("span", "words")
     writes = ("pauses",)
     locators = ("uri",)
     costly = True
-    version = 2
+    version = 3
 
     def __call__(self, utterances: pa.Table) -> pa.Table:
         clips = utterance_clips(utterances)
@@ -131,7 +133,8 @@ class QuietBetweenWords(Stage):
             window = level_db[first // frame : max(last // frame, first // frame + 1)]
             if not len(window):
                 continue
-            start, end = longest_run(window <= max(float(window.min()) + self.margin_db, silence_db))
+            floor_db = float(np.percentile(window, self.floor_percentile))
+            start, end = longest_run(window <= max(floor_db + self.margin_db, silence_db))
             base = offset + first // frame * frame
             found.append({"after": i, "start": base + start * frame, "end": base + end * frame})
         return found

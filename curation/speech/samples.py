@@ -29,7 +29,10 @@ class MakeSamples(Stage):
     max_sample_s: float = 180.0
     tasks: tuple[Task, ...] = ("interleaved", "asr")
 
-    reads = ("number", "span", "speech_s", "text", "words", "pauses", "language", "name", "licence", "consent")
+    reads = (
+        *("number", "span", "speech_start", "speech_end", "speech_s", "text", "words", "pauses"),
+        *("language", "name", "licence", "consent"),
+    )
     writes = tuple(name for name in SAMPLE.names if name != "parents")
     makes = "sample"
 
@@ -59,7 +62,7 @@ class MakeSamples(Stage):
 
     def _continues(self, group: list[dict[str, Any]], row: dict[str, Any]) -> bool:
         last = group[-1]
-        silence_s = (row["span"]["start"] - last["span"]["end"]) / SPEECH_RATE_HZ
+        silence_s = (row["speech_start"] - last["speech_end"]) / SPEECH_RATE_HZ
         length_s = (row["span"]["end"] - group[0]["span"]["start"]) / SPEECH_RATE_HZ
         return bool(
             row["number"] == last["number"] + 1
@@ -97,4 +100,4 @@ def _pauses(group: list[dict[str, Any]]) -> Iterator[dict[str, int]]:
             yield pause | {"after": pause["after"] + before}
         before += len(row["words"])
         if i + 1 < len(group) and row["words"]:
-            yield {"after": before - 1, "start": row["span"]["end"], "end": group[i + 1]["span"]["start"]}
+            yield {"after": before - 1, "start": row["speech_end"], "end": group[i + 1]["speech_start"]}

@@ -13,7 +13,6 @@ from typing import Any
 
 from curation.media.clips import SPEECH_RATE_HZ
 
-
 SLACK_S = 0.5
 """How far a subtitle may be shown beyond its speech and still not claim the next stretch."""
 
@@ -25,6 +24,7 @@ class Segment:
     Attributes:
         speech: ticks of speech in it.
         overlap: for a cue, the share of it that is speech.
+        lead, trail: ticks that were added before and after.
     """
 
     start: int
@@ -32,9 +32,11 @@ class Segment:
     speech: int
     text: str | None = None
     overlap: float = 1.0
+    lead: int = 0
+    trail: int = 0
 
     def widened(self, before: int, after: int) -> "Segment":
-        return replace(self, start=self.start - before, end=self.end + after)
+        return replace(self, start=self.start - before, end=self.end + after, lead=before, trail=after)
 
 
 @dataclass
@@ -86,7 +88,7 @@ def place_cues(
 
 
 def _place(cue: dict[str, Any], starts: Sequence[int], ends: Sequence[int], before: Sequence[int], total: int) -> _Cue:
-    """A cue in ticks, with the regions that it covers: by half of the region, or by more than cues are off their speech.
+    """A cue in ticks, with the regions that it covers: by half of them, or by more than cues are off their speech.
 
     All that lie within it are; the first and the last that it meets may not be.
 

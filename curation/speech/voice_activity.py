@@ -52,8 +52,9 @@ class SpeechProbability(Stage):
 
 @dataclass(frozen=True)
 class Subtitles(Stage):
-    """Read the subtitles that came along with a recording."""
+    """Read the subtitles that came along with a recording; none are where no recogniser of the recipe wants them."""
 
+    wanted: bool = True
     max_bytes: int = 16 << 20
 
     reads = ("sidecar_hash",)
@@ -64,7 +65,7 @@ class Subtitles(Stage):
         return measure_each(recordings, {"cues": pa.list_(CUE)}, self._read)
 
     def _read(self, recording: dict[str, Any]) -> dict[str, Any]:
-        if recording["sidecar"] is None:
+        if recording["sidecar"] is None or not self.wanted:
             return {"cues": None}
         return {"cues": [vars(cue) for cue in read_subtitles(recording["sidecar"], max_bytes=self.max_bytes)]}
 
@@ -97,6 +98,7 @@ class Utterances(Stage):
 
     reads = ("media_hash", "channel", "speech_probability", "samples", "cues", "name", "language", "licence", "consent")
     writes = tuple(name for name in UTTERANCE.names if name != "parents")
+    drops = ("speech_probability", "samples", "cues")
     makes = "utterance"
 
     def __call__(self, recordings: pa.Table) -> pa.Table:
@@ -144,6 +146,8 @@ class Utterances(Stage):
             "kind": "utterance",
             "parents": [recording["row_id"]],
             "span": span(recording["media_hash"], segment.start, segment.end, SPEECH_RATE_HZ, recording["channel"]),
+            "speech_start": segment.start + segment.lead,
+            "speech_end": segment.end - segment.trail,
             "number": number,
             "speech_s": segment.speech / SPEECH_RATE_HZ,
             "subtitle": segment.text,
