@@ -88,7 +88,7 @@ def place_cues(
 
 
 def _place(cue: dict[str, Any], starts: Sequence[int], ends: Sequence[int], before: Sequence[int], total: int) -> _Cue:
-    """A cue in ticks, with the regions that it covers: by half of them, or by more than cues are off their speech.
+    """A cue in ticks, with the regions that it covers: by half of either, or by more than cues are off their speech.
 
     All that lie within it are; the first and the last that it meets may not be.
 
@@ -108,7 +108,7 @@ def _place(cue: dict[str, Any], starts: Sequence[int], ends: Sequence[int], befo
 
     def covers(i: int) -> bool:
         length = ends[i] - starts[i]
-        return length - outside(i) >= min(length / 2, SLACK_S * SPEECH_RATE_HZ)
+        return length - outside(i) >= min(length / 2, (end - start) / 2, SLACK_S * SPEECH_RATE_HZ)
 
     shared = before[last] - before[first] - sum(outside(i) for i in {first, last - 1})
     covered = range(first + (not covers(first)), last - (last - 1 > first and not covers(last - 1)))
