@@ -153,7 +153,7 @@ def test_a_run_that_keeps_nothing_ends_with_5(tmp_path: Path) -> None:
 
 def test_a_run_with_too_many_failures_ends_with_5_and_tells_how_many(corpus: Path, tmp_path: Path) -> None:
     said = complaint("run", *EMBEDDED, "--set", f"source.path={corpus}", "--store", tmp_path, code=5)
-    assert "1 of 2 rows failed at scan, more than max_failed_share 0.05" in said
+    assert "1 of 2 listing rows failed at scan, more than max_failed_share 0.05" in said
 
 
 def test_a_plan_opens_no_media(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def open_views(store: Store, version: Version) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     if store.is_local:
         connection.execute("set allowed_directories = $1", [[store.root]])
-        connection.execute("set enable_external_access = false")
+    connection.execute("set enable_external_access = false")
     for role in ("ledger", "lineage"):
         receipts = [receipt for node in version.nodes for receipt in version.receipts(node.name)]
         paths = [receipt.files[role].path for receipt in receipts if role in receipt.files]

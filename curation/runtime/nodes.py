@@ -9,6 +9,7 @@ from curation.engines.engine import Engine
 from curation.hashing import digest
 from curation.stage import Stage
 from curation.store.layout import Layout
+from curation.store.tar_shards import TAR_FORMAT
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Pack:
     unit: Unit = Unit()
 
     def fingerprint(self) -> str:
-        return digest([self.name, self.unit.together, self.layout.fingerprint()])
+        return digest([self.name, self.unit.together, self.layout.fingerprint(), TAR_FORMAT])
 
 
 Node = Listing | Map | Reduce | Pinned | Pack

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from curation.errors import StoreError
 from curation.hashing import bytes_digest
@@ -43,9 +42,7 @@ def pack(node: Pack, part: str, store: Store, inputs: Sequence[PackInput]) -> Re
 
 
 def _rows(store: Store, path: str, blob: str | None, row_ids: tuple[str, ...] | None) -> pa.Table:
-    rows = store.read_table(path)
-    if row_ids is not None:
-        rows = rows.filter(pc.is_in(rows["row_id"], pa.array(row_ids, pa.string())))
+    rows = store.read_table(path, row_ids=row_ids)
     return rows.append_column("blob", pa.repeat(pa.scalar(blob, pa.string()), rows.num_rows))
 
 

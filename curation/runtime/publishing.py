@@ -28,12 +28,6 @@ from curation.store.versions import (
 )
 from schemas.ledger import FAILED, KEPT, REJECTED, SAMPLED_OUT
 
-SUBSETS = {
-    "interleaved": "speech and text in fragments, of which some show one of the two",
-    "asr": "audio in, text out",
-}
-
-
 def publish_run(
     pipeline: Pipeline,
     recipe: dict[str, Any],
@@ -49,8 +43,7 @@ def publish_run(
     nodes = [_record(pipeline, node.name, receipts[node.name], store) for node in pipeline.nodes]
     packs = [receipt for node in pipeline.nodes if isinstance(node, Pack) for receipt in receipts[node.name]]
     verdict = judge(nodes, max_failed_share)
-    numbers = version_numbers(store, pipeline.dataset)
-    newest = read_version(store, pipeline.dataset) if numbers else None
+    newest = _newest(store, pipeline.dataset)
     draft = Version(
         dataset=pipeline.dataset,
         number=0,
@@ -66,6 +59,8 @@ def publish_run(
     if newest and newest.content() == draft.content():
         return newest, False
     number = claim_number(store, pipeline.dataset)
+    if (beside := _newest(store, pipeline.dataset)) and beside.content() == draft.content():
+        return beside, False  # a run at the same time was first
     folder = f"{pipeline.dataset}/{number}"
     shards = [replace(shard, path=f"{folder}/{shard.path}") for shard in draft.shards]
     for shard in shards:
@@ -80,14 +75,19 @@ def publish_run(
     return version, True
 
 
+def _newest(store: Store, dataset: str) -> Version | None:
+    return read_version(store, dataset) if version_numbers(store, dataset) else None
+
+
 def judge(nodes: Sequence[NodeRecord], max_failed_share: float) -> str:
     """Why a run's result is not to be trusted; empty where it is."""
     listed = next((node.rows_in for node in nodes if node.rows_in), 0)
     for node in nodes:
-        failed = node.verdicts(FAILED)
-        total = node.rows_in + sum(node.made.values())
-        if total and failed / total > max_failed_share:
-            return f"{failed} of {total} rows failed at {node.name}, more than max_failed_share {max_failed_share:g}"
+        for kind, counts in node.counts.items():
+            failed, total = counts.get(FAILED, 0), sum(counts.values())
+            if total and failed / total > max_failed_share:
+                share = f"more than max_failed_share {max_failed_share:g}"
+                return f"{failed} of {total} {kind} rows failed at {node.name}, {share}"
     decided = [node for node in nodes if node.counts]
     emptied = next((node for node in decided if not node.verdicts(KEPT)), None)
     if not listed or emptied is None:
@@ -127,6 +127,7 @@ def version_files(pipeline: Pipeline, version: Version, packs: Sequence[Receipt]
     """The card, the indexes and Energon's files, by their path in the version's folder."""
     files: dict[str, bytes] = {}
     subsets = []
+    pack = next(node for node in pipeline.nodes if isinstance(node, Pack))
     for name in sorted({shard.subset for shard in version.shards}):
         tables = []
         mine = [shard for shard in version.shards if shard.subset == name]
@@ -143,12 +144,12 @@ def version_files(pipeline: Pipeline, version: Version, packs: Sequence[Receipt]
         extensions = tuple(part["extension"] for part in index["parts"][0].as_py())
         splits = {"train": len(mine)}
         size = sum(shard.size for shard in mine)
-        subsets.append(Subset(name, SUBSETS.get(name, ""), extensions, splits, size, _languages(index)))
+        subsets.append(Subset(name, pack.layout.subsets.get(name, ""), extensions, splits, size, _languages(index)))
     files["README.md"] = dataset_card(
         title=version.dataset,
         version=str(version.number),
         subsets=subsets,
-        sources=_terms(version, store),
+        sources=_terms(version, pack.source, store),
         engines=[_use(pipeline, engine) for engine in pipeline.engines()],
         funnel=[row for node in version.nodes for row in funnel_rows(node)],
         recipe=yaml.safe_dump(version.recipe, sort_keys=False, allow_unicode=True),
@@ -203,11 +204,11 @@ def _languages(index: pa.Table) -> dict[str | None, LanguageCount]:
     return {row["language"]: LanguageCount(row["count_all"], row["duration_s_sum"] / 3600) for row in groups}
 
 
-def _terms(version: Version, store: Store) -> list[SourceTerms]:
+def _terms(version: Version, node: str, store: Store) -> list[SourceTerms]:
     """Licences and consents of the recordings that samples were made of, with the hours of these samples."""
     roots: dict[tuple[str | None, str | None], set[str]] = {}
     hours: Counter[tuple[str | None, str | None]] = Counter()
-    for receipt in version.receipts("encoded"):
+    for receipt in version.receipts(node):
         rows = store.read_table(receipt.files["rows"].path, ["root", "licence", "consent", "verdict", "duration_s"])
         for row in rows.filter(pc.equal(rows["verdict"], KEPT)).to_pylist():
             key = (row["licence"], row["consent"])

@@ -14,7 +14,7 @@ from curation.runtime.nodes import WHOLE, Listing, Map, Node, Pack, Pinned, Pipe
 from curation.runtime.tasks import Input, Task
 from curation.runtime.units import PLANNING_COLUMNS, cut, unit_name
 from curation.store.objects import Store
-from curation.store.parts import Receipt, find_receipt, put_table
+from curation.store.parts import PartFile, Receipt, find_receipt, put_table
 from curation.store.versions import read_version
 from schemas.ledger import KEPT
 from schemas.rows import ROW_COLUMNS
@@ -58,6 +58,8 @@ class Run:
     pipeline: Pipeline
     store: Store
     receipts: dict[str, list[Receipt]] = field(default_factory=dict)
+    _order: dict[str, list[str]] = field(default_factory=dict)
+    _listed: dict[str, pa.Table] = field(default_factory=dict)
 
     def check(self) -> None:
         """Check every chain's reads and writes, before anything runs.
@@ -106,7 +108,7 @@ class Run:
         """What a run would do, as far as it can be known from what is done. Opens no media, starts nothing."""
         plans = []
         for node in self.pipeline.nodes:
-            plan = self._plan(node)
+            plan = self._plan(node, write=False)
             plans.append(plan)
             if plan.done is not None and not plan.todo:
                 self.receipts[node.name] = plan.done
@@ -114,14 +116,10 @@ class Run:
 
     # -- from nodes to tasks ---------------------------------------------------------------------------------------
 
-    @property
-    def _order(self) -> dict[str, list[str]]:
-        return self.__dict__.setdefault("_parts", {})  # type: ignore[no-any-return]
-
-    def _plan(self, node: Node) -> NodePlan:
+    def _plan(self, node: Node, write: bool = True) -> NodePlan:
         match node:
             case Listing():
-                receipt = self._list(node)
+                receipt = self._list(node, write)
                 self._order[node.name] = [receipt.part]
                 return NodePlan(node, [receipt], [])
             case Pinned():
@@ -140,12 +138,15 @@ class Run:
             [task for task, receipt in found if receipt is None],
         )
 
-    def _list(self, node: Listing) -> Receipt:
-        """The listing as a part, so that all nodes read their input alike."""
+    def _list(self, node: Listing, write: bool) -> Receipt:
+        """The listing as a part, so that all nodes read their input alike; a plan writes none."""
         rows = node.rows.append_column("digest", pa.array(row_digests(node.rows, node.rows.column_names), pa.string()))
         rows = rows.append_column("verdict", pa.repeat(KEPT, rows.num_rows))
         part = f"parts/{node.fingerprint()}/{digest(sorted(rows['digest'].to_pylist()))}"
-        return Receipt(node.name, part, {"rows": put_table(self.store, part, "rows", rows.sort_by("row_id"))})
+        rows = rows.sort_by("row_id")
+        file = put_table(self.store, part, "rows", rows) if write else PartFile(f"{part}/rows", 0, "", rows.num_rows)
+        self._listed[file.path] = rows
+        return Receipt(node.name, part, {"rows": file})
 
     def _tasks(self, node: Map | Reduce | Pack) -> list[Task]:
         sources = self.receipts[node.source]
@@ -185,7 +186,9 @@ class Run:
         wanted = sorted({*PLANNING_COLUMNS, *ROW_COLUMNS, "verdict", *extra} - {"uri"})
         tables = []
         for number, receipt in enumerate(receipts):
-            rows = self.store.read_table(receipt.files["rows"].path, wanted)
+            path = receipt.files["rows"].path
+            rows = self._listed[path] if path in self._listed else self.store.read_table(path, wanted)
+            rows = rows.select([name for name in wanted if name in rows.column_names])
             rows = rows.filter(pc.equal(rows["verdict"], KEPT))
             tables.append(rows.append_column("part", pa.repeat(number, rows.num_rows)))
         if not tables:

@@ -112,11 +112,8 @@ def load_rows(task: Task, store: Store) -> pa.Table:
         columns = [*task.node.function.reads, "row_id", "root", "ordinal", "verdict"]
     tables = []
     for source in task.inputs:
-        rows = store.read_table(source.path, columns)
-        rows = rows.filter(pa.compute.equal(rows["verdict"], KEPT))
-        if source.row_ids is not None:
-            rows = rows.filter(pa.compute.is_in(rows["row_id"], pa.array(source.row_ids, pa.string())))
-        tables.append(rows)
+        rows = store.read_table(source.path, columns, source.row_ids)
+        tables.append(rows.filter(pa.compute.equal(rows["verdict"], KEPT)))
     rows = pa.concat_tables(tables, promote_options="default")
     rows = rows.drop_columns([name for name in ("verdict", "digest") if name in rows.column_names])
     for path in task.joins:

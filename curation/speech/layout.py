@@ -8,6 +8,11 @@ from curation.media.clips import SPEECH_RATE_HZ
 from curation.speech.interleaving import AUDIO, TEXT
 from curation.store.layout import Layout
 
+SUBSETS = {
+    "interleaved": "speech and text in fragments, of which some show one of the two",
+    "asr": "audio in, text out",
+}
+
 
 @dataclass(frozen=True)
 class SpeechLayout(Layout):
@@ -20,7 +25,12 @@ class SpeechLayout(Layout):
     extensions: tuple[str, ...] = ("flac", "json", "txt")
     index: tuple[str, ...] = ("task", "language", "duration_s", "speech_s", "name", "licence", "consent")
 
-    reads = ("task", "span", "text", "words", "fragments", "language", "duration_s", "name", "licence", "consent")
+    reads = (
+        *("task", "span", "text", "words", "fragments", "language", "duration_s", "speech_s"),
+        *("name", "licence", "consent", "payload_rate_hz"),
+    )
+    subsets = SUBSETS
+    version = 2
 
     def parts(self, row: dict[str, Any], payload: bytes) -> dict[str, bytes]:
         text = json.dumps(sample_json(row), ensure_ascii=False, sort_keys=True, separators=(",", ":"))

@@ -1,6 +1,7 @@
 """How a row becomes a sample in a shard: what its parts are, and what the index says of it."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,11 @@ class Layout(Stage):
     extensions: tuple[str, ...] = ()
     index: tuple[str, ...] = ()
     subset: str = "task"
+
+    @property
+    def subsets(self) -> Mapping[str, str]:
+        """What each subset holds, in a few words for the card."""
+        return {}
 
     @abstractmethod
     def parts(self, row: dict[str, Any], payload: bytes) -> dict[str, bytes]:

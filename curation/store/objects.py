@@ -9,19 +9,22 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.errors import StoreError
 
 TEMPORARY = ".tmp-"
 STALE_AFTER_S = 24 * 3600
+ROW_GROUP_ROWS = 4096
+"""Of Parquet objects: what a unit reads of a part that holds a whole corpus, at least."""
 SCHEME = re.compile(r"^[a-z][a-z0-9+.-]+://")
 
 
@@ -90,13 +93,22 @@ class Store:
             copy.seek(0)
             yield copy
 
-    def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """A Parquet object; of `columns`, those that it has."""
+    def read_table(
+        self, name: str, columns: list[str] | None = None, row_ids: Sequence[str] | None = None
+    ) -> pa.Table:
+        """A Parquet object; of `columns`, those that it has.
+
+        Args:
+            row_ids: only the rows with these; row groups that cannot hold one are not read.
+        """
         source = pa.BufferReader(self.read(name)) if not self.is_local else str(self.local_path(name))
         try:
             with pq.ParquetFile(source) as file:
                 wanted = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
-                return file.read(columns=wanted, use_threads=False)
+                if row_ids is None:
+                    return file.read(columns=wanted, use_threads=False)
+                rows = file.read_row_groups(_groups_with(file, row_ids), columns=wanted, use_threads=False)
+                return rows.filter(pc.is_in(rows["row_id"], pa.array(row_ids, pa.string())))
         except (OSError, pa.ArrowInvalid) as error:
             raise StoreError(f"cannot read {name} from {self.root}: {error}") from error
 
@@ -250,10 +262,22 @@ class Store:
                 Path(temporary).unlink(missing_ok=True)
 
 
+def _groups_with(file: pq.ParquetFile, row_ids: Sequence[str]) -> list[int]:
+    """Row groups whose `row_id`s may be among those given, by their least and greatest."""
+    place = next(i for i in range(file.metadata.num_columns) if file.schema.column(i).path == "row_id")
+    first, last = min(row_ids, default=""), max(row_ids, default="")
+    groups = []
+    for number in range(file.metadata.num_row_groups):
+        found = file.metadata.row_group(number).column(place).statistics
+        if found is None or not found.has_min_max or (found.max >= first and found.min <= last):
+            groups.append(number)
+    return groups
+
+
 def parquet_bytes(table: pa.Table) -> bytes:
     """A table as Parquet; the same table gives the same bytes."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table.combine_chunks(), sink, compression="zstd", compression_level=3)
+    pq.write_table(table.combine_chunks(), sink, compression="zstd", compression_level=3, row_group_size=ROW_GROUP_ROWS)
     return cast(bytes, sink.getvalue().to_pybytes())
 
 
