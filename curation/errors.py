@@ -25,6 +25,10 @@ class EngineMissing(CurateError):
     exit_code = 3
 
 
+class LanguageUnsupported(CurateError):
+    """A text's language needs a package that is not here. It fails that row alone; the message is the way to get it."""
+
+
 class LicenceRefused(CurateError):
     """An engine's licence is not among the recipe's `allow_licences`."""
 

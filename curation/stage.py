@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.engines.engine import Engine
+from curation.engines.engine import Engine, missing_package, package_versions
+from curation.errors import EngineMissing
 from curation.hashing import digest
 from schemas.ledger import DECISION, FAILED, REJECTED, SAMPLED_OUT
 
@@ -46,6 +47,13 @@ class Stage:
     columns that it writes; nothing else of their parents goes on."""
     costly: ClassVar[bool] = False
     """A pure measure worth keeping: its columns are found again under the values that it `reads`."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Distributions whose code shapes its results, besides those of its engines; their versions are part of the
+    fingerprint."""
+    optional_packages: ClassVar[tuple[str, ...]] = ()
+    """The same for those that only some rows need (a language): where one is absent, those rows fail."""
+    extra: ClassVar[str] = ""
+    """The extra of this project that installs `packages`; empty where the project itself does."""
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         raise NotImplementedError
@@ -59,10 +67,16 @@ class Stage:
         """The engines among its fields."""
         return [value for f in fields(self) if isinstance(value := getattr(self, f.name), Engine)]
 
+    def missing(self) -> str | None:
+        """Which of its `packages` is not here and the command that brings it, or None; engines answer for themselves."""
+        reason = missing_package(self.packages, self.extra)
+        return reason and f"stage {self.name}: {reason}"
+
     def fingerprint(self) -> str:
         """Names everything but the rows that its results depend on."""
         parameters = {f.name: getattr(self, f.name) for f in fields(self)}
-        return digest([self.name, self.version, self.reads, self.writes, parameters])
+        packages = package_versions((*self.packages, *self.optional_packages))
+        return digest([self.name, self.version, self.reads, self.writes, parameters, packages])
 
 
 def reject(
@@ -132,13 +146,19 @@ def with_column(rows: pa.Table, name: str, values: Any, type_: pa.DataType | Non
 def measure_each(
     rows: pa.Table, columns: dict[str, pa.DataType], measure: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> pa.Table:
-    """Add `columns` by calling `measure` on each row as a mapping; a row that raises is failed, its neighbours not."""
+    """Add `columns` by calling `measure` on each row as a mapping; a row that raises is failed, its neighbours not.
+
+    Raises:
+        EngineMissing: what no row can do without is not here.
+    """
     values: list[dict[str, Any]] = []
     errors: list[BaseException | None] = []
     for row in rows.to_pylist():
         try:
             values.append(measure(row))
             errors.append(None)
+        except EngineMissing:
+            raise
         except Exception as error:
             values.append({})
             errors.append(error)

@@ -7,23 +7,34 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from curation.audit.verification import verify as verified
-from curation.audit.views import ask, open_views, why as reasons_of
-from curation.errors import CurateError, RunFailed
+from curation.audit.views import ask, everything_about, open_views, why as reasons_of
+from curation.errors import CurateError, RecipeError, RunFailed, SourceError, StoreError
 from curation.runtime.inline import InlineRunner
 from curation.runtime.nodes import Listing, Pinned
 from curation.runtime.progress import LiveProgress
-from curation.runtime.publishing import funnel_rows
 from curation.runtime.ray_runner import RayRunner
 from curation.runtime.run import Run, Runner
 from curation.store.objects import Store
 from curation.store.runs import runs
 from curation.store.versions import Version, datasets, read_version, version_numbers
-from dags.dag import Job, missing_engines, read_job, refused_licences, run_job
-from dags.proof import proof_of
+from dags.dag import missing_engines, read_job, refused_licences, run_job
+from dags.output import (
+    complain,
+    complain_of_some,
+    console,
+    errors,
+    print_engines,
+    print_funnel,
+    print_rows,
+    print_runs,
+    print_table,
+    print_versions,
+    say,
+)
+from dags.proof import PROOF, proof_of
+from schemas.ledger import FAILED
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,8 +42,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Turns raw media into versioned training shards, and answers for every sample.",
 )
-console = Console(width=None if sys.stdout.isatty() else 140)
-errors = Console(stderr=True)
 
 
 class RunnerName(StrEnum):
@@ -56,22 +65,23 @@ def plan(recipe: RecipeArgument, set_: SetOption = [], store: StoreOption = "sto
     job = read_job(recipe, set_, limit)
     run = Run(job.pipeline, Store(store))
     run.check()
-    table = Table("node", "units done", "units to do", "rows to do", title=f"{job.pipeline.dataset} in {store}")
+    lines: list[tuple[str, Any, Any, Any]] = []
     for planned in run.plan():
         if isinstance(planned.node, Listing):
-            table.add_row(planned.node.name, "", "", f"{planned.node.rows.num_rows} files")
+            lines.append((planned.node.name, "", "", f"{planned.node.rows.num_rows} files"))
         elif isinstance(planned.node, Pinned):
-            table.add_row(planned.node.name, "pinned", "", f"version {planned.node.version}")
+            lines.append((planned.node.name, "pinned", "", f"version {planned.node.version}"))
         elif planned.done is None or planned.todo is None:
-            table.add_row(planned.node.name, "?", "?", "known when the nodes before it are done")
+            lines.append((planned.node.name, "?", "?", "known when the nodes before it are done"))
         else:
             rows = sum(task.rows for task in planned.todo)
-            table.add_row(planned.node.name, str(len(planned.done)), str(len(planned.todo)), str(rows))
-    console.print(table)
-    _show_engines(job)
+            lines.append((planned.node.name, len(planned.done), len(planned.todo), rows))
+    headings = ("node", "units done", "units to do", "rows to do")
+    print_table(headings, lines, title=f"{job.pipeline.dataset} in {store}")
+    print_engines(job)
     problems = [reason for _, reason in missing_engines(job)] + refused_licences(job)
     for problem in problems:
-        errors.print(problem, style="bold red", highlight=False, soft_wrap=True, markup=False)
+        complain(problem)
     if problems:
         raise typer.Exit(3)
 
@@ -96,11 +106,13 @@ def run(
         chosen = RayRunner(workers=workers, address=address, unit_timeout_s=unit_timeout_s)
     with LiveProgress(console) as progress:
         version, is_new = run_job(job, Store(store), chosen, progress)
-    show_funnel(version)
-    say = "new version" if is_new else "nothing changed since version"
-    console.print(
-        f"{say} [bold]{version.name}[/bold]: {Store(store).root}/{version.name}", soft_wrap=True, highlight=False
-    )
+    print_funnel(version)
+    if any(node.verdicts(FAILED) for node in version.nodes):
+        question = "select uri, stage, error from ledger where verdict = 'failed' order by uri, node"
+        failed = ask(open_views(Store(store), version), question).to_pylist()
+        complain_of_some([f"failed in {row['stage']}: {row['error']} ({row['uri']})" for row in failed])
+    news = "new version" if is_new else "nothing changed since version"
+    say(f"{news} {version.name}: {Store(store).root}/{version.name}")
     if not version.accepted:
         raise RunFailed(f"version {version.name} is marked as not accepted: {version.verdict}")
 
@@ -108,43 +120,22 @@ def run(
 @app.command()
 def status(store: StoreOption = "store") -> None:
     """List the versions of a store, and the runs."""
-    opened = Store(store)
-    table = Table("version", "from", "samples", "shards", "size (MB)", "kept / seen", "accepted")
-    for dataset in datasets(opened):
-        for number in version_numbers(opened, dataset):
-            version = read_version(opened, dataset, number)
-            samples = sum(shard.samples for shard in version.shards)
-            size = sum(shard.size for shard in version.shards) / 1e6
-            seen = sum(node.rows_in + sum(node.made.values()) for node in version.nodes if node.counts)
-            kept = sum(node.verdicts("kept") for node in version.nodes)
-            note = "yes" if version.accepted else version.verdict
-            if version.limit:
-                note += f" (limit {version.limit})"
-            table.add_row(
-                version.name, str(version.parent or ""), str(samples), str(len(version.shards)), f"{size:.1f}",
-                f"{kept} / {seen}", note,
-            )  # fmt: skip
-    console.print(table)
-    table = Table("run", "recipe", "began", "ended", "outcome")
-    for dataset in datasets(opened):
-        for record in runs(opened, dataset):
-            outcome = record.outcome or "going on, or killed: run it again to go on"
-            table.add_row(f"{dataset} {record.number}", record.recipe, record.began, record.ended, outcome)
-    console.print(table)
+    opened = _existing(store)
+    names = datasets(opened)
+    print_versions([read_version(opened, name, n) for name in names for n in version_numbers(opened, name)])
+    for name in names:
+        print_runs(name, runs(opened, name))
 
 
 @app.command()
 def verify(store: StoreOption = "store", dataset: DatasetOption = None, version: VersionOption = None) -> None:
     """Read everything that a version lists and compare it with its hashes; damage is told by the sample."""
-    opened = Store(store)
+    opened = _existing(store)
     chosen = _version(opened, dataset, version)
-    checked = damaged = 0
-    for _, found in verified(opened, chosen):
-        checked += 1
-        damaged += bool(found)
-        for line in found:
-            errors.print(line, style="red", highlight=False, soft_wrap=True, markup=False)
-    console.print(f"{chosen.name}: {checked} objects read, {damaged} damaged", highlight=False)
+    results = [found for _, found in verified(opened, chosen)]
+    damaged = sum(bool(found) for found in results)
+    complain_of_some([line for found in results for line in found])
+    say(f"{chosen.name}: {len(results)} objects read, {damaged} damaged")
     if damaged:
         raise typer.Exit(1)
 
@@ -159,10 +150,13 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Ask a version in SQL, or why a row is in it or not."""
-    opened = Store(store)
-    connection = open_views(opened, _version(opened, dataset, version))
+    opened = _existing(store)
+    chosen = _version(opened, dataset, version)
+    connection = open_views(opened, chosen)
+    known: dict[str, Any] = {}
     if why is not None:
         rows = [{k: v for k, v in row.items() if k != "steps"} for row in reasons_of(connection, why)]
+        known = everything_about(connection, [node.name for node in chosen.nodes], why)
     else:
         question = sql or "select view_name as view, column_count as columns from duckdb_views() where not internal"
         rows = ask(connection, question).to_pylist()
@@ -170,14 +164,16 @@ def audit(
         for row in rows:
             sys.stdout.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
         return
-    _show_rows(rows)
+    print_rows(rows)
+    if known:
+        print_table(("of this row", "is"), known.items())
 
 
 @app.command()
 def prove(
     pipeline: Annotated[str, typer.Argument(help="Which pipeline: speech.")],
     store: StoreOption = "store",
-    corpus: Annotated[Path | None, typer.Option(help="A corpus with its truth; made where it is not.")] = None,
+    corpus: Annotated[Path | None, typer.Option(help="A corpus that you bring, with its truth.")] = None,
     seed: Annotated[int, typer.Option(help="Of a corpus that is made.")] = 0,
     hours: Annotated[float, typer.Option(min=0.01, help="Of a corpus that is made.")] = 0.5,
     recipe: Annotated[str | None, typer.Option(help="Another recipe than the embedded engines'.")] = None,
@@ -188,9 +184,11 @@ def prove(
 ) -> None:
     """Run a pipeline on a corpus whose truth is known, and score what it kept and dropped."""
     proof = proof_of(pipeline)
+    if corpus is not None and not proof.is_there(corpus):
+        raise SourceError(f"--corpus {corpus} holds no truth; docs/proving.md tells its format")
     folder = corpus or Path(Store(store).local_path(f"corpora/{pipeline}-{seed}-{hours:g}h"))
     if not as_json and not proof.is_there(folder):
-        console.print(f"making {hours:g} h of speech with planted faults in {folder}", highlight=False)
+        say(f"making {hours:g} h of speech with planted faults in {folder}")
     proof.ensure(folder, seed, hours)
     job = read_job(recipe or proof.recipe, [*proof.settings(folder), *set_])
     chosen: Runner = RayRunner(workers=workers) if runner is RunnerName.ray else InlineRunner()
@@ -200,52 +198,26 @@ def prove(
     if as_json:
         sys.stdout.write(result.json() + "\n")
         return
-    show_funnel(version)
+    print_funnel(version)
     console.print(result.table())
-
-
-def show_funnel(version: Version) -> None:
-    """The funnel of a version: per node what came in, was made, and what became of it."""
-    table = Table(title=version.name)
-    for heading in ("node: rows", "in", "made", "kept", "rejected", "failed"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("reasons", overflow="fold")
-    for row in (row for node in version.nodes for row in funnel_rows(node)):
-        reasons = ", ".join(f"{reason} {count}" for reason, count in row.rejected.items())
-        rejected = sum(row.rejected.values())
-        numbers = (row.came_in, row.made, row.kept, rejected, row.failed)
-        table.add_row(row.node, *(str(number or "") for number in numbers), reasons)
-    for subset in sorted({shard.subset for shard in version.shards}):
-        shards = [shard for shard in version.shards if shard.subset == subset]
-        table.add_row(f"→ {subset}", "", "", str(sum(s.samples for s in shards)), "", "", f"{len(shards)} shards")
-    console.print(table)
-
-
-def _show_engines(job: Job) -> None:
-    table = Table("engine", "code", "weights", "here", "limits")
-    for engine in job.pipeline.engines():
-        here = "no" if engine.missing() else "yes"
-        table.add_row(engine.label, engine.code_licence, engine.weights_licence or "-", here, engine.limits)
-    console.print(table)
-
-
-def _show_rows(rows: list[dict[str, Any]]) -> None:
-    if not rows:
-        console.print("no rows")
-        return
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    console.print(table, markup=False)
 
 
 def _version(store: Store, dataset: str | None, number: int | None) -> Version:
     names = datasets(store)
-    if dataset is None and len(names) != 1:
-        raise CurateError(
-            f"{store.root} has {len(names)} datasets ({', '.join(names) or 'none'}); choose with --dataset"
-        )
+    if dataset is None:
+        names = [name for name in names if not name.endswith(PROOF)] or names
+        if not names:
+            raise StoreError(f"{store.root} has no dataset yet; `curate run … --store {store.root}` makes one")
+        if len(names) > 1:
+            raise RecipeError(f"{store.root} has the datasets {', '.join(names)}; choose with --dataset")
     return read_version(store, dataset or names[0], number)
+
+
+def _existing(store: str) -> Store:
+    opened = Store(store)
+    if opened.is_local and not Path(opened.root).is_dir():
+        raise StoreError(f"there is no store at {opened.root}")
+    return opened
 
 
 def main() -> None:
@@ -253,11 +225,11 @@ def main() -> None:
     try:
         app()
     except CurateError as error:
-        errors.print(f"curate: {error}", style="bold red", highlight=False, soft_wrap=True, markup=False)
+        complain(f"curate: {error}")
         sys.exit(error.exit_code)
     except SystemExit as ended:
         if ended.code == 130:  # typer's word for Ctrl-C
-            errors.print("curate: stopped; what is done is kept, run the same command to go on", soft_wrap=True)
+            complain("curate: stopped; what is done is kept, run the same command to go on")
         raise
     except BrokenPipeError:
         sys.exit(141)

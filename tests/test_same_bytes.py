@@ -40,7 +40,7 @@ def curate_run(corpus: Path, store: Path, *options: str) -> Version:
 
 
 def run_command(corpus: Path, store: Path, *options: str) -> list[str]:
-    settings = [part for setting in speech_settings(corpus) for part in ("--set", setting)]
+    settings = [part for setting in [s for s in speech_settings(corpus) if "dataset" not in s] for part in ("--set", setting)]
     curate = [sys.executable, "-m", "dags.cli", "run", "speech-embedded", "--store", str(store)]
     return [*curate, *settings, *SMALL_UNITS, *options]
 

@@ -1,6 +1,6 @@
 """Questions about a version, answered by DuckDB: a view per node, and `ledger` and `lineage` over all of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import duckdb
@@ -78,6 +78,18 @@ def why(connection: duckdb.DuckDBPyConnection, row_id: str) -> Iterator[dict[str
     if not found:
         raise QueryError(f"no row {row_id!r} in this version; `select row_id from ledger` lists them")
     yield from found
+
+
+def everything_about(connection: duckdb.DuckDBPyConnection, nodes: Sequence[str], row_id: str) -> dict[str, Any]:
+    """What the last of the nodes that saw a row says of it; nothing if none did."""
+    for node in reversed(nodes):
+        try:
+            found = connection.sql(f'from "{node}" where row_id = $1', params=[row_id]).to_arrow_table().to_pylist()
+        except duckdb.Error:
+            continue  # a node without rows of its own, such as a reduce
+        if found:
+            return {name: value for name, value in found[0].items() if value is not None}
+    return {}
 
 
 def _view(connection: duckdb.DuckDBPyConnection, store: Store, name: str, paths: list[str]) -> None:

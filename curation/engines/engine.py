@@ -4,6 +4,7 @@ An engine is a value. Two equal records are one engine, share one loaded model i
 fingerprint; so results found under that fingerprint may be used again.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version as installed_version
@@ -30,6 +31,8 @@ class Engine:
     """False where two calls may differ: its answers are recordings, kept and never asked for twice."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Distributions that it needs; their versions are part of the fingerprint."""
+    optional_packages: ClassVar[tuple[str, ...]] = ()
+    """Distributions that only some inputs need (a language); part of the fingerprint too, but not missed when planning."""
     extra: ClassVar[str] = ""
     """The extra of this project that installs `packages`."""
     code_licence: ClassVar[str] = ""
@@ -40,13 +43,15 @@ class Engine:
 
     engine: str = ""
 
+    @property
+    def languages(self) -> tuple[str, ...] | None:
+        """ISO 639-1 codes of the languages that it knows; None where it takes any, or tells only once it is loaded."""
+        return None
+
     def missing(self) -> str | None:
         """What is not here and the command that brings it, or None. Opens no model and no network."""
-        for package in self.packages:
-            try:
-                installed_version(package)
-            except PackageNotFoundError:
-                return f"engine {self.engine}: {package} is not installed; pip install 'omni-curation[{self.extra}]'"
+        if reason := missing_package(self.packages, self.extra):
+            return f"engine {self.engine}: {reason}"
         for name, path in self.paths().items():
             if not path.exists():
                 return f"engine {self.engine}: {name} {path} does not exist; {self.how_to_get()}"
@@ -65,7 +70,7 @@ class Engine:
         """Names everything that a result depends on: parameters, version, packages, content of files."""
         parameters = {f.name: getattr(self, f.name) for f in fields(self) if not f.name.endswith("_path")}
         files = {name: file_digest(path) for name, path in self.paths().items() if path.exists()}
-        packages = {package: _version_or_none(package) for package in self.packages}
+        packages = package_versions((*self.packages, *self.optional_packages))
         return digest([type(self).__name__, self.version, parameters, files, packages])
 
     def load(self) -> Any:
@@ -88,6 +93,22 @@ def loaded(engine: Engine) -> Any:
     if reason := engine.missing():
         raise EngineMissing(reason)
     return engine.load()
+
+
+def package_versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """The installed version of each distribution, or None where it is not installed."""
+    return {package: _version_or_none(package) for package in packages}
+
+
+def missing_package(packages: Iterable[str], extra: str) -> str | None:
+    """Which of these distributions is not installed, and the command that brings it; None where all are.
+
+    Args:
+        extra: of this project; "" where the project itself brings them.
+    """
+    absent = next((name for name, version in package_versions(packages).items() if version is None), None)
+    project = f"'omni-curation[{extra}]'" if extra else "omni-curation"
+    return absent and f"{absent} is not installed; pip install {project}"
 
 
 def _version_or_none(package: str) -> str | None:

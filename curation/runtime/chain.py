@@ -111,13 +111,14 @@ def _apply(stage: Stage, rows: pa.Table, together: str, measures: MeasureCache |
     except (StageError, EngineMissing, StoreError):
         raise
     except (Exception, SystemExit) as error:  # a library that calls exit() has no say over the run
-        halves = _halves(rows, together)
-        if halves is None:
+        both = halves(rows, together)
+        if both is None:
             return fail(rows, [error] * rows.num_rows)
-    return pa.concat_tables([_apply(stage, half, together, measures) for half in halves], promote_options="default")
+    return pa.concat_tables([_apply(stage, half, together, measures) for half in both], promote_options="default")
 
 
-def _halves(rows: pa.Table, together: str) -> tuple[pa.Table, pa.Table] | None:
+def halves(rows: pa.Table, together: str) -> tuple[pa.Table, pa.Table] | None:
+    """Rows cut in two near the middle, between values of `together`; None for rows that share one value."""
     keys = rows[together].to_pylist()
     borders = [i for i in range(1, len(keys)) if keys[i] != keys[i - 1]]
     if not borders:

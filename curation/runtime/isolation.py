@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from curation.errors import RunFailed
-from curation.runtime.chain import Outcome, crashed, join_outcomes
+from curation.runtime.chain import Outcome, crashed, halves, join_outcomes
 from curation.runtime.nodes import Map
 from curation.runtime.tasks import Run, Task, in_this_process
 from curation.store.objects import Store
@@ -33,21 +33,12 @@ def isolated(store: Store, timeout_s: float) -> Run:
         found, stage, error = _in_child(task, rows, store, timeout_s)
         if found is not None:
             return found
-        halves = _halves(rows, task.node.unit.together)
-        if halves is None:
+        both = halves(rows, task.node.unit.together)
+        if both is None:
             return crashed(task.node.name, rows, stage, error)
-        return join_outcomes([run(task, half) for half in halves])
+        return join_outcomes([run(task, half) for half in both])
 
     return run
-
-
-def _halves(rows: pa.Table, together: str) -> tuple[pa.Table, pa.Table] | None:
-    keys = rows[together].to_pylist()
-    borders = [i for i in range(1, len(keys)) if keys[i] != keys[i - 1]]
-    if not borders:
-        return None
-    middle = min(borders, key=lambda i: abs(i - len(keys) / 2))
-    return rows.slice(0, middle), rows.slice(middle)
 
 
 def _in_child(task: Task, rows: pa.Table, store: Store, timeout_s: float) -> tuple[Outcome | None, str, str]:
