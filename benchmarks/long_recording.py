@@ -39,8 +39,8 @@ def write_recording(spoken: Path, folder: Path, seconds: float) -> None:
     import av
     from av.audio.frame import AudioFrame
 
-    from curation.media.audio import read_spans
     from curation.media.clips import SPEECH_RATE_HZ
+    from curation.media.spans import read_spans
     from curation.proving.cues import srt
     from curation.proving.truth import read_truth
 

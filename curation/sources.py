@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
@@ -15,7 +16,7 @@ from pydantic import Field
 from curation.errors import SourceError
 from curation.hashing import draw
 from curation.media.audio import MAX_CHANNELS
-from curation.media.subtitles import find_sidecar
+from curation.media.subtitles import Sidecars, find_sidecar, sidecars_by_stem
 from curation.rows import derived_id, unreadable_id
 from schemas.speech import LISTING
 
@@ -32,7 +33,7 @@ class Source:
     Attributes:
         path: a folder (searched below), a glob, one file, or a manifest: `.jsonl` or `.parquet` with a column `path`
             (relative to the manifest) and, where known, `sidecar`, `language`, `licence`, `consent`, `channel`. A file
-            may stand in it several times, with other channels or sidecars. Links to folders are not followed.
+            may stand in it several times, with other channels, sidecars or terms. Links to folders are not followed.
         language: ISO 639-1 code of recordings that do not say otherwise.
         licence, consent: likewise; carried to the ledger and the card.
         channel: the channel to hear, from 0; None is the mean of all.
@@ -85,15 +86,17 @@ def _files(source: Source) -> Iterator[dict[str, Any]]:
     else:
         root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts[:-1]))
         found = _matches(root, path.relative_to(root))
-    siblings: dict[Path, list[str]] = {}
+    siblings: dict[Path, Sidecars] = {}
     for file in found:
         if file.suffix.lower() in AUDIO_SUFFIXES and not file.is_dir():
-            names = siblings.setdefault(file.parent, _names(file.parent))
-            sidecar = find_sidecar(file.name, names, source.language)
+            folder = file.parent
+            if folder not in siblings:
+                siblings[folder] = sidecars_by_stem(_file_names(folder))
+            sidecar = find_sidecar(file.name, siblings[folder], source.language)
             yield {
                 "uri": str(file.absolute()),
                 "name": file.relative_to(root).as_posix(),
-                "sidecar": str((file.parent / sidecar).absolute()) if sidecar else None,
+                "sidecar": str((folder / sidecar).absolute()) if sidecar else None,
             }
 
 
@@ -105,8 +108,9 @@ def _matches(root: Path, pattern: Path) -> Iterator[Path]:
         raise SourceError(f"source.path: {root / pattern} is no glob that can be read: {error}") from error
 
 
-def _names(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.iterdir())
+def _file_names(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
 
 
 def _manifest(path: Path) -> Iterator[dict[str, Any]]:
@@ -121,14 +125,19 @@ def _manifest(path: Path) -> Iterator[dict[str, Any]]:
             name = record.get("path") or record["uri"]
             sidecar = record.get("sidecar")
             channel = record.get("channel")
+            terms = {
+                "language": _text(record.get("language")),
+                "licence": _text(record.get("licence") or record.get("license")),
+                "consent": _text(record.get("consent")),
+            }
             yield {
-                **{key: record.get(key) for key in ("language", "consent")},
-                "licence": record.get("licence") or record.get("license"),
+                **terms,
                 "channel": None if channel is None else int(channel),
                 "uri": str((path.parent / name).absolute()),
                 "name": name,
                 "sidecar": str((path.parent / sidecar).absolute()) if sidecar else None,
-                "listed_as": [channel, sidecar or None],
+                # Other terms are another row: which of them hold is not for a listing to decide.
+                "listed_as": [channel, sidecar or None, *terms.values()],
             }
 
 
@@ -193,16 +202,16 @@ def _row(file: dict[str, Any], source: Source) -> dict[str, Any]:
         "sidecar": file.get("sidecar"),
         "sidecar_size_bytes": sidecar_size,
         "sidecar_modified_ns": sidecar_modified,
-        "language": _text(file.get("language")) or source.language,
-        "licence": _text(file.get("licence")) or source.licence,
-        "consent": _text(file.get("consent")) or source.consent,
+        "language": file.get("language") or source.language,
+        "licence": file.get("licence") or source.licence,
+        "consent": file.get("consent") or source.consent,
         "channel": source.channel if channel is None else channel,
         "error": file.get("error"),
     }
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    return None if value is None or value == "" else str(value)
 
 
 def _status(path: str | None) -> tuple[int | None, int | None]:

@@ -68,7 +68,7 @@ class Stage:
         return [value for f in fields(self) if isinstance(value := getattr(self, f.name), Engine)]
 
     def missing(self) -> str | None:
-        """Which of its `packages` is not here and the command that brings it, or None; engines answer for themselves."""
+        """Which of its `packages` is not here, and the command that brings it; engines answer for themselves."""
         reason = missing_package(self.packages, self.extra)
         return reason and f"stage {self.name}: {reason}"
 

@@ -7,12 +7,14 @@ from typing import Any
 from curation.engines.engine import Engine
 from curation.errors import CurateError, EngineMissing, LicenceRefused, RecipeError
 from curation.recipe import Recipe, check_recipe, read_recipe
-from curation.runtime.nodes import Pipeline
+from curation.runtime.nodes import Listing, Pipeline
 from curation.runtime.publishing import publish_run
 from curation.runtime.run import Run, Runner, Watcher
+from curation.stage import Stage
 from curation.store.objects import Store
 from curation.store.runs import begin_run, end_run
 from curation.store.versions import Version
+from curation.text.normalisation import base_language
 from pipelines.speech import SpeechRecipe, speech
 
 
@@ -45,14 +47,31 @@ def read_job(name: str, sets: Sequence[str] = (), limit: int | None = None) -> J
     """Read a recipe and build its pipeline. Opens no media.
 
     Raises:
-        RecipeError, SourceError: what is wrong, by its key.
+        RecipeError, SourceError: what is wrong, by its key; or an engine that knows the language of no file.
     """
     value = read_recipe(name, sets)
     kind = PIPELINES.get(str(value.get("pipeline")))
     if kind is None:
         raise RecipeError(f"recipe {name}: pipeline: {value.get('pipeline')!r} is none of {', '.join(PIPELINES)}")
     recipe = check_recipe(kind.recipe, value, name)
-    return Job(name, recipe, kind.build(recipe, limit), limit)
+    job = Job(name, recipe, kind.build(recipe, limit), limit)
+    if strangers := strange_languages(job):
+        raise RecipeError("\n".join(f"recipe {name}: {sentence}" for sentence in strangers))
+    return job
+
+
+def strange_languages(job: Job) -> list[str]:
+    """Engines that know the language of none of the listed files. Where they know some, rows in others are rejected."""
+    tables = [node.rows for node in job.pipeline.nodes if isinstance(node, Listing)]
+    codes = [rows["language"].unique().to_pylist() for rows in tables if "language" in rows.column_names]
+    listed = sorted({base_language(code) for known in codes for code in known})
+    return [
+        f"{stage.name} knows {', '.join(engine.languages)}, and the files are in {', '.join(listed)}: "
+        "choose another engine, or say with source.language what they are in"
+        for stage in job.pipeline.stages()
+        for engine in stage.engines()
+        if engine.languages is not None and listed and not set(engine.languages) & set(listed)
+    ]
 
 
 def refused_licences(job: Job) -> list[str]:
@@ -68,9 +87,10 @@ def refused_licences(job: Job) -> list[str]:
     ]
 
 
-def missing_engines(job: Job) -> list[tuple[Engine, str]]:
-    """Engines that need something that is not here, and how to get it."""
-    return [(engine, reason) for engine in job.pipeline.engines() if (reason := engine.missing())]
+def missing_engines(job: Job) -> list[tuple[Engine | Stage, str]]:
+    """Engines that need something that is not here, then stages, each with how to get it."""
+    needing: list[Engine | Stage] = [*job.pipeline.engines(), *job.pipeline.stages()]
+    return [(needs, reason) for needs in needing if (reason := needs.missing())]
 
 
 def run_job(job: Job, store: Store, runner: Runner, watcher: Watcher) -> tuple[Version, bool]:

@@ -1,13 +1,14 @@
 """Raw recordings to interleaved speech-text shards (LongCat-Flash-Omni, section 3.1.1)."""
 
-from typing import Annotated, Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from curation.engines.ctc import CtcAligner
+from curation.engines.ctc import AnyAligner
 from curation.engines.forced_alignment import PocketSphinxAligner
 from curation.engines.speech_recognition import AnyRecogniser, Sidecar
 from curation.engines.voice_activity import Silero
+from curation.ranges import Count, Percentile, Positive, check
 from curation.recipe import Recipe, engine_shorthand
 from curation.runtime.nodes import WHOLE, Listing, Map, Pack, Pinned, Pipeline, Reduce, Unit
 from curation.sources import Source, list_source
@@ -23,10 +24,6 @@ from curation.speech.samples import MakeSamples
 from curation.speech.transcription import TrainingText, opinion
 from curation.speech.voice_activity import SpeechProbability, Subtitles, Utterances
 
-Percentile = Annotated[float, Field(ge=0, le=100)]
-Positive = Annotated[float, Field(gt=0)]
-AnyAligner = Annotated[PocketSphinxAligner | CtcAligner, Discriminator("engine")]
-
 
 class PaceRecipe(BaseModel):
     """Bounds of pace: percentiles of this corpus, or those of an earlier version (`bounds: 3`)."""
@@ -35,8 +32,14 @@ class PaceRecipe(BaseModel):
 
     lower_percentile: Percentile = 0.5
     upper_percentile: Percentile = 99.5
-    min_count: int = 1000
-    bounds: int | None = None
+    min_count: Count = 1000
+    bounds: Count | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        lower, upper = self.lower_percentile, self.upper_percentile
+        check(lower < upper, f"pace.lower_percentile: {lower} is not below pace.upper_percentile, {upper}")
+        return self
 
 
 class Work(BaseModel):

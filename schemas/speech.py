@@ -76,9 +76,10 @@ RECORDING = pa.schema(
         field("channels", pa.int32(), "channels of that stream"),
         field("header_duration_s", pa.float64(), "duration that the headers claim", unit="s"),
         field("work_s", pa.float64(), "how much audio it seems to be, for planning alone", unit="s"),
-        field("language", pa.string(), "ISO 639-1 code, as the source says"),
-        field("licence", pa.string(), "licence of the recording"),
-        field("consent", pa.string(), "consent of the speakers"),
+        field("language", pa.string(), "ISO 639-1 code, as the source says of the first file"),
+        field("other_languages", pa.list_(pa.string()), "what the source says of other files with this content"),
+        field("licence", pa.string(), "licences of these files, all that differ"),
+        field("consent", pa.string(), "consents of their speakers, all that differ"),
         field("channel", pa.int16(), "the channel to hear; null is the mean of all"),
     ]
 )

@@ -1,9 +1,12 @@
 """What every test shares: the real recordings where they are at hand, and no model hub."""
 
 import os
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from moto.server import ThreadedMotoServer
 
 # Read by the libraries when they are imported, so set before any test module is.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -18,3 +21,24 @@ def media() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real recordings: {folder} is not a folder; CURATE_MEDIA names one")
     return folder
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """The URL of a bucket on a server of our own, with the environment that obstore reads."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT": endpoint,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "nobody",
+            "AWS_SECRET_ACCESS_KEY": "nothing",
+            "AWS_REGION": "us-east-1",
+        }.items():
+            patch.setenv(name, value)
+        with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/bucket", method="PUT")):
+            yield "s3://bucket"
+    server.stop()

@@ -49,12 +49,12 @@ def curate(*arguments: str) -> Answer:
     return Answer(code, out.getvalue(), err.getvalue())
 
 
-def run(source: Path | str, store: Path, *more: str, recipe: str = "speech-embedded") -> Answer:
+def run(source: Path | str, store: Path | str, *more: str, recipe: str = "speech-embedded") -> Answer:
     """`curate run` on the inline runner."""
     return curate("run", recipe, "--set", f"source.path={source}", "--store", str(store), "--runner", "inline", *more)
 
 
-def audit(store: Path, sql: str, *more: str) -> list[dict[str, Any]]:
+def audit(store: Path | str, sql: str, *more: str) -> list[dict[str, Any]]:
     """The rows that `curate audit` answers."""
     answer = curate("audit", "--store", str(store), "--json", *more, sql)
     assert answer.code == 0, answer.err

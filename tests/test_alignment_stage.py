@@ -82,6 +82,17 @@ def test_text_that_does_not_fit_is_rejected_and_its_neighbours_are_not(two_sente
     assert why["u0"] is None and why["u1"]
 
 
+def test_a_language_that_the_aligner_does_not_know_is_no_misfit(two_sentences: Path) -> None:
+    table = utterances(two_sentences, (0.8, 5.0, TEXTS[0]), (0.8, 5.0, TEXTS[0]))
+    table = table.set_column(table.column_names.index("language"), "language", pa.array(["en", "de"]))
+    outcome = run_chain("transcripts", (Align(), TimedWords()), table)
+    ledger = {row["row_id"]: row for row in outcome.ledger.to_pylist()}
+    assert ledger["u0"]["verdict"] == "kept"
+    assert (ledger["u1"]["verdict"], ledger["u1"]["reason"]) == ("rejected", "language_not_aligned")
+    why = {row["row_id"]: row["alignment_error"] for row in outcome.rows.to_pylist()}
+    assert "this clip's language is de" in why["u1"]
+
+
 def test_a_file_that_is_gone_fails_its_rows_alone(two_sentences: Path, tmp_path: Path) -> None:
     gone = utterances(tmp_path / "gone.wav", (0.0, 1.0, "hello there"))
     here = utterances(two_sentences, (0.8, 5.0, TEXTS[0]))
@@ -95,7 +106,8 @@ def test_a_file_that_is_gone_fails_its_rows_alone(two_sentences: Path, tmp_path:
 
 def test_too_many_words_without_times_are_rejected_with_their_share() -> None:
     rows = [[word("a", 0, 1), word("1", None, None)], [word("a", 0, 1)] * 2 + [word("1", None, None)], [], None]
-    table = pa.table({"row_id": list("abcd"), "words": rows, "alignment_error": pa.array([None] * 4, pa.string())})
+    unaligned = [None, None, None, "text_does_not_fit_audio"]
+    table = pa.table({"row_id": list("abcd"), "words": rows, "unaligned": unaligned})
     decisions = TimedWords(max_untimed_share=0.34)(table)["decision"].to_pylist()
     assert (decisions[0]["reason"], decisions[0]["value"], decisions[0]["limit"]) == ("words_without_times", 0.5, 0.34)
     assert decisions[1] is None

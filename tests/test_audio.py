@@ -13,13 +13,11 @@ import av
 import numpy as np
 import pytest
 from av.audio.stream import AudioStream
-from av.container import InputContainer
 from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
 from curation.errors import MediaError, RecipeError
-from curation.media import audio
-from curation.media.audio import clips_of, decode_blocks, forget_clips, probe_audio, read_spans
+from curation.media.audio import decode_blocks, probe_audio
 from curation.media.audio_encoding import AUDIO_FORMATS, OPUS_RATES_HZ, check_audio_format, encode_audio, encode_flac
 
 MEDIA = Path(os.environ.get("CURATE_MEDIA", Path(__file__).resolve().parents[2] / "shared" / "media"))
@@ -387,74 +385,6 @@ def test_no_damage_escapes_as_anything_but_a_media_error(
         assert len(heard(str(path))) > 0
     except MediaError as error:
         assert str(path) in str(error)
-
-
-# Spans
-
-
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return written(tmp_path_factory.mktemp("spans") / "a.mp3", "mp3", 44_100)
-
-
-@given(st.lists(st.tuples(st.integers(0, 47_000), st.integers(0, 47_000)).map(lambda s: (min(s), max(s))), max_size=8))
-@settings(max_examples=25, deadline=None)
-def test_spans_are_slices_whichever_others_are_asked_for(recording: str, spans: list[tuple[int, int]]) -> None:
-    whole = heard(recording)
-    for (start, end), samples in zip(spans, read_spans(recording, spans), strict=True):
-        assert np.array_equal(samples, whole[start:end])
-
-
-def test_a_span_past_the_end_is_named(recording: str) -> None:
-    with pytest.raises(
-        MediaError, match=r"a\.mp3: span 40000-90000 at 16000 Hz reaches past the end, which is at 48000"
-    ):
-        read_spans(recording, [(0, 10), (40_000, 90_000)])
-
-
-def test_a_span_that_is_none_is_the_callers_error(recording: str) -> None:
-    for wrong in ((-1, 4), (5, 4)):
-        with pytest.raises(ValueError, match="no span"):
-            read_spans(recording, [wrong])
-
-
-def test_reading_stops_after_the_last_span(tmp_path: Path) -> None:
-    path = broken(written(tmp_path / "a.flac", "flac", 44_100), cut)
-    (samples,) = read_spans(path, [(1000, 9000)])
-    assert len(samples) == 8000
-
-
-def test_clips_are_decoded_once_in_one_pass(recording: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = []
-    real = audio.open_media
-
-    def counted(path: str) -> InputContainer:
-        opened.append(path)
-        return real(path)
-
-    monkeypatch.setattr(audio, "open_media", counted)
-    forget_clips()
-    spans = [(30_000, 40_000), (0, 16_000), (8_000, 9_000)]
-    first = clips_of(recording, "hash", spans)
-    again = clips_of(recording, "hash", spans[::-1])
-    assert len(opened) == 1
-    assert all(a is b for a, b in zip(first, again[::-1], strict=True))
-    assert all(np.array_equal(a, b) for a, b in zip(first, read_spans(recording, spans), strict=True))
-    clips_of(recording, "hash", spans, 0)
-    clips_of(recording, "other", spans)
-    assert len(opened) == 4  # one of them by read_spans
-    with pytest.raises(ValueError, match="read-only"):
-        first[0][0] = 1
-
-
-def test_the_cache_of_clips_is_bounded_and_drops_the_oldest(recording: str) -> None:
-    forget_clips()
-    for start in (0, 10_000, 20_000):
-        clips_of(recording, "hash", [(start, start + 10_000)], cache_bytes=45_000)
-        clips_of(recording, "hash", [(0, 10_000)], cache_bytes=45_000)
-    assert [key[2] for key in audio._clips] == [20_000, 0]
-    (large,) = clips_of(recording, "hash", [(0, 40_000)], cache_bytes=45_000)
-    assert len(large) == 40_000 and not audio._clips
 
 
 # Encoding

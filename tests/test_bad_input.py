@@ -240,7 +240,7 @@ def strangers(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("fill", "share", "says"),
     [
-        (poems, 0.05, ["3 of 3 rows failed at scan", "max_failed_share"]),
+        (poems, 0.05, ["3 of 3 listing rows failed at scan", "max_failed_share"]),
         (poems, 1.0, ["nothing was kept of 3 files", "scan"]),
         (silences, 0.05, ["nothing was kept of 3 files", "no_speech"]),
         (strangers, 0.05, ["nothing was kept of 2 files", "no_subtitle"]),
@@ -261,7 +261,7 @@ def test_more_failures_than_the_recipe_allows_end_with_5(tmp_path: Path) -> None
     source = speak_corpus(tmp_path / "in", count=3)
     (source / "bad.wav").write_text("a poem")
     answer = run(source, tmp_path / "store", *READ_ALONG, "--set", "max_failed_share=0.2")
-    assert answer.code == 5 and "1 of 4 rows failed at scan" in answer.err
+    assert answer.code == 5 and "1 of 4 listing rows failed at scan" in answer.err
     assert run(source, tmp_path / "store", *READ_ALONG, "--set", "max_failed_share=0.25").code == 0
 
 

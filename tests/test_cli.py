@@ -182,7 +182,7 @@ def test_running_again_computes_nothing_and_makes_no_version(finished: Path, cor
 
 def test_status_lists_versions(finished: Path, tmp_path: Path) -> None:
     assert re.search(r"speech/1 .* yes", curate("status", "--store", finished).stdout)
-    assert curate("status", "--store", tmp_path / "nothing").returncode == 0
+    assert "there is no store at" in complaint("status", "--store", tmp_path / "nothing", code=4)
 
 
 def ask(store: Path, sql: str) -> Done:
@@ -250,7 +250,7 @@ def test_why_tells_a_row_with_its_parents_and_children(finished: Path) -> None:
 
 def test_a_version_or_a_dataset_that_is_not_there_is_said(finished: Path, tmp_path: Path) -> None:
     assert "versions: [1]" in complaint("verify", "--store", finished, "--version", "7", code=4)
-    assert "has 0 datasets (none)" in complaint("verify", "--store", tmp_path, code=1)
+    assert "has no dataset yet" in complaint("verify", "--store", tmp_path, code=4)
     assert "datasets here: ['speech']" in complaint("audit", "--store", finished, "--dataset", "images", code=4)
 
 

@@ -7,11 +7,15 @@ import av
 import numpy as np
 import pyarrow as pa
 import pytest
+from av.container import InputContainer
 from numpy.typing import NDArray
 from small_corpus import write_sound
 
 from curation.errors import RecipeError
+from curation.hashing import file_digest
+from curation.media import audio
 from curation.media.audio import decode_blocks
+from curation.media.spans import forget_clips
 from curation.speech.encoding import EncodeAudio
 from schemas.spans import span
 
@@ -19,10 +23,9 @@ SOUND = (np.random.default_rng(1).standard_normal(48_000) * 2000).astype(np.int1
 
 
 def samples(*places: tuple[Path, int, int], channel: int | None = None) -> pa.Table:
-    uris = [str(path) for path, _, _ in places]
-    return pa.table(
-        {"uri": uris, "span": [span(uri, a, b, 16_000, channel) for uri, (_, a, b) in zip(uris, places, strict=True)]}
-    )
+    sources = [file_digest(path) if path.exists() else "gone" for path, _, _ in places]
+    spans = [span(source, a, b, 16_000, channel) for source, (_, a, b) in zip(sources, places, strict=True)]
+    return pa.table({"uri": [str(path) for path, _, _ in places], "span": spans})
 
 
 def heard(payload: bytes) -> tuple[NDArray[np.int16], int]:
@@ -86,6 +89,44 @@ def test_a_broken_file_fails_its_own_rows(tmp_path: Path) -> None:
     assert "cut.flac: decoding stopped" in rows[0]["decision"]["error"] and rows[0]["payload"] is None
     assert "gone.wav: cannot be opened" in rows[2]["decision"]["error"]
     assert np.array_equal(heard(rows[3]["payload"])[0], SOUND[16_000:])
+
+
+def test_a_sample_that_cannot_be_encoded_fails_alone(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.wav", SOUND)
+    rows = EncodeAudio()(samples((path, 0, 9_000), (path, 4_000, 4_000), (path, 3_000, 16_000))).to_pylist()
+    assert [row["decision"] and row["decision"]["reason"] for row in rows] == [None, "ValueError", None]
+    assert [row["payload"] is None for row in rows] == [False, True, False]
+    assert np.array_equal(heard(rows[2]["payload"])[0], SOUND[3_000:16_000])
+
+
+def test_a_file_that_changed_since_the_scan_fails_its_own_rows(tmp_path: Path) -> None:
+    same, changed = write_sound(tmp_path / "same.wav", SOUND), write_sound(tmp_path / "changed.wav", SOUND)
+    table = samples((changed, 0, 16_000), (same, 0, 16_000))
+    write_sound(changed, SOUND[:-1])
+    rows = EncodeAudio()(table).to_pylist()
+    assert rows[0]["payload"] is None and "changed.wav: changed since it was scanned" in rows[0]["decision"]["error"]
+    assert rows[1]["decision"] is None and np.array_equal(heard(rows[1]["payload"])[0], SOUND[:16_000])
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 24_000])
+def test_the_units_of_one_recording_decode_it_once(
+    tmp_path: Path, rate_hz: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_sound(tmp_path / "a.flac", np.tile(SOUND, 10))
+    places = [(path, start, start + length) for start in range(0, 400_000, 20_000) for length in (9_000, 70_000)]
+    whole = EncodeAudio(rate_hz=rate_hz)(samples(*places))
+    forget_clips()
+    opened = []
+    real = audio.open_media
+
+    def counted(path: str) -> InputContainer:
+        opened.append(path)
+        return real(path)
+
+    monkeypatch.setattr(audio, "open_media", counted)
+    units = [EncodeAudio(rate_hz=rate_hz)(samples(*places[i : i + 3])) for i in range(0, len(places), 3)]
+    assert pa.concat_tables(units).equals(whole)
+    assert len(opened) == 1
 
 
 @pytest.mark.parametrize("format_", ["flac", "wav", "opus"])

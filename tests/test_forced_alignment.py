@@ -3,19 +3,21 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pydantic
 import pytest
 from numpy.typing import NDArray
 
-from curation.engines.ctc import CtcAligner, read_vocabulary
+from curation.engines.ctc import AnyAligner, CtcAligner, read_vocabulary
 from curation.engines.engine import loaded
 from curation.engines.forced_alignment import (
     AlignedWord,
     AlignmentFailed,
     ForcedAligner,
+    LanguageNotAligned,
     PocketSphinxAligner,
-    aligner_engines,
 )
 from curation.errors import EngineMissing
 from curation.media.clips import SPEECH_RATE_HZ, Clip
@@ -157,7 +159,8 @@ def test_what_cannot_be_aligned_fails_alone_with_its_reason(
     ]
     results = sphinx.align([c for c, _ in cases], [t for _, t in cases])
     assert words_of(results[0]) == words_of(results[-1])
-    messages = [str(result) for result in results[1:-1] if isinstance(result, AlignmentFailed)]
+    assert isinstance(results[1], LanguageNotAligned)
+    messages = [str(result) for result in results[1:-1] if isinstance(result, (AlignmentFailed, LanguageNotAligned))]
     assert len(messages) == len(cases) - 2
     for message, part in zip(
         messages,
@@ -393,7 +396,12 @@ def test_licences_and_weights_enter_what_is_reported(folder: Path, reader: CtcAl
     assert reader.weights_licence == "CC0-1.0"
     assert CtcAligner().weights_licence == "unknown"
     assert replace(reader, model_path=str(folder / "random.onnx")).fingerprint() != reader.fingerprint()
-    assert {engine().engine for engine in aligner_engines()} == {"pocketsphinx", "ctc"}
+
+
+def test_a_recipe_names_its_aligner() -> None:
+    reading: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(AnyAligner)
+    for engine in (PocketSphinxAligner(), CtcAligner()):
+        assert reading.validate_python({"engine": engine.engine}) == engine
 
 
 @pytest.mark.slow

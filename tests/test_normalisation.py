@@ -87,6 +87,7 @@ def test_numbers_are_read_in_the_ways_people_say_them(token: str, language: str,
 def test_an_unknown_language_and_a_token_without_digits_have_no_alternatives() -> None:
     assert number_alternatives("25", "hi") == ()
     assert number_alternatives("25", None) == ()
+    assert number_alternatives("25", "fil") == ()  # not Finnish, which begins alike
     assert number_alternatives("three", "en") == ()
 
 

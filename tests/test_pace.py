@@ -1,5 +1,6 @@
 """Pace: bounds from percentiles of a language, and what lies outside them."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 from hypothesis import given, strategies as st
 from small_corpus import READ_ALONG, audit, run, speak_corpus
 
+from curation.runtime.chain import run_chain
 from curation.speech.pace import Pace, PaceBounds, WithinPace
+from curation.text.romanisation import _sudachi
 
 
 def bounds_of(stage: PaceBounds, **languages: list[float]) -> dict[str, dict[str, Any]]:
@@ -74,6 +77,19 @@ def test_pace_is_speech_over_romanised_letters() -> None:
     assert (rows[1]["letters"], rows[1]["pace_s"]) == (len("privet"), pytest.approx(0.1))
     assert rows[2]["decision"]["reason"] == "no_letters" and rows[2]["pace_s"] is None
     assert rows[3]["letters"] == len("nihao")
+
+
+def test_japanese_without_its_reader_fails_alone_and_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sudachipy", None)  # as if it were not installed
+    _sudachi.cache_clear()
+    texts = {"en": "Hello, you!", "ja": "今日は良い天気", "ko": "안녕"}
+    columns: dict[str, Any] = {"row_id": list(texts), "language": list(texts), "text": list(texts.values())}
+    columns |= {"root": ["r"] * 3, "ordinal": [0, 1, 2], "kind": ["utterance"] * 3, "uri": ["a.wav"] * 3}
+    outcome = run_chain("transcripts", (Pace(),), pa.table(columns | {"speech_s": [1.0] * 3}))
+    ledger = {row["row_id"]: row for row in outcome.ledger.to_pylist()}
+    assert (ledger["en"]["verdict"], ledger["ko"]["verdict"]) == ("kept", "kept")
+    assert (ledger["ja"]["verdict"], ledger["ja"]["reason"]) == ("failed", "LanguageUnsupported")
+    assert "pip install 'omni-curation[japanese]'" in ledger["ja"]["error"]
 
 
 def test_bounds_are_pinned_to_a_version_by_the_recipe(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from small_corpus import READ_ALONG, audit, run
 
-from curation.media.audio import read_spans
+from curation.media.spans import read_spans
 from curation.speech.alignment import frame_levels_db
 
 RATE = 16_000

@@ -117,6 +117,72 @@ def test_a_typo_or_a_wrong_value_names_its_key(setting: str, key: str) -> None:
     assert complaint("speech-embedded", setting).startswith(f"recipe speech-embedded: {key}")
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "utterances.threshold=1.5",
+        "utterances.exit_threshold=0.9",
+        "utterances.exit_threshold=0",
+        "utterances.min_speech_s=-0.1",
+        "utterances.min_silence_s=-1",
+        "utterances.end_trim_s=-1",
+        "utterances.pad_s=-1",
+        "utterances.pad_s=.nan",
+        "utterances.max_utterance_s=0",
+        "utterances.max_utterance_s=0.2",
+        "utterances.max_utterance_s=.inf",
+        "utterances.max_cue_pause_s=-1",
+        "utterances.min_cue_overlap=1.1",
+        "timed_words.max_untimed_share=1.1",
+        "quiet.frame_s=0",
+        "quiet.frame_s=0.00001",
+        "quiet.frame_s=1",
+        "quiet.margin_db=-1",
+        "quiet.silence_db=-1",
+        "quiet.floor_percentile=101",
+        "quiet.reach_s=0",
+        "pace.lower_percentile=-1",
+        "pace.upper_percentile=101",
+        "pace.min_count=0",
+        "pace.bounds=0",
+        "samples.max_silence_s=-1",
+        "samples.max_sample_s=0",
+        "samples.tasks=[]",
+        "samples.tasks=[asr, poem]",
+        "fragments.min_pause_s=-1",
+        "fragments.min_unaligned_pause_s=-1",
+        "fragments.cut_at=1.5",
+        "masking.text_only=1.5",
+        "masking.text_only=0.9",
+        "masking.audio_only=-0.1",
+        "work.encode_s=0",
+        "work.listen_s=.inf",
+    ],
+)
+def test_a_value_out_of_its_range_names_its_key(setting: str) -> None:
+    assert setting.partition("=")[0] in complaint("speech", setting)
+
+
+@pytest.mark.parametrize(
+    ("sets", "keys"),
+    [
+        (("pace.lower_percentile=99", "pace.upper_percentile=1"), ("pace.lower_percentile", "pace.upper_percentile")),
+        (("utterances.threshold=0.3",), ("utterances.exit_threshold", "utterances.threshold")),
+        (("utterances.min_speech_s=8",), ("utterances.max_utterance_s", "utterances.min_speech_s")),
+        (("quiet.reach_s=0.005",), ("quiet.frame_s", "quiet.reach_s")),
+        (("masking.audio_only=0.8",), ("masking.text_only", "masking.audio_only")),
+    ],
+)
+def test_values_that_do_not_go_together_name_both_keys(sets: tuple[str, ...], keys: tuple[str, ...]) -> None:
+    said = complaint("speech", *sets)
+    assert all(key in said for key in keys) and "\n" not in said
+
+
+def test_the_largest_and_smallest_values_that_can_be_meant_are_taken() -> None:
+    sets = ["utterances.threshold=0.35", "utterances.pad_s=0", "utterances.max_utterance_s=1", "masking.text_only=0.75"]
+    check_recipe(SpeechRecipe, read_recipe("speech", [*sets, "quiet.frame_s=0.3", "samples.tasks=[asr]"]), "speech")
+
+
 def test_every_mistake_is_named_at_once() -> None:
     lines = complaint("speech-embedded", "sauce=1", "work.scan_files=x").splitlines()
     assert len(lines) == 2

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from curation.text.normalisation import number_alternatives
 from curation.text.numbers import read_aloud, written_words
 from curation.text.romanisation import romanise, romanised_length
 
@@ -52,12 +53,19 @@ def test_numbers_are_read_in_other_languages() -> None:
     assert said("3,50 1.000", "de") == ["drei komma fünf", "eintausend"]
     assert said("有20305人", "zh") == ["有", "二万零三百零五", "人"]
     assert said("13.5", "zh") == ["十三点五"]
+    assert said("100010", "zh") == ["十万零一十"]
     assert said("12 %", "fr-CA") == ["douze", "pour cent"]
 
 
 def test_a_number_in_an_unknown_language_keeps_its_digits() -> None:
     assert said("12 xx", None) == ["12", "xx"]
     assert letters("12 xx", None) == ["", "xx"]
+
+
+@given(st.integers(0, 10**8 - 1))
+def test_a_chinese_number_is_read_as_transcripts_are_compared(number: int) -> None:
+    (read,) = said(str(number), "zh")
+    assert (read,) in number_alternatives(str(number), "zh")
 
 
 def test_a_number_of_a_thousand_digits_is_read_digit_by_digit() -> None:

@@ -28,10 +28,11 @@ from toy import (
     single,
 )
 
-from curation.errors import EngineMissing, StageError
+from curation.errors import EngineMissing, RunFailed, StageError
+from curation.runtime import ray_runner
 from curation.runtime.isolation import isolated
 from curation.runtime.nodes import Map, Pipeline, Unit
-from curation.runtime.ray_runner import RayRunner
+from curation.runtime.ray_runner import START_TIMEOUT_S, STARTS, RayRunner, Slot
 from curation.runtime.run import Runner
 from curation.runtime.tasks import Task
 from curation.store.objects import Store
@@ -146,6 +147,93 @@ def test_under_ray_a_missing_engine_arrives_as_itself(tmp_path: Path, two_worker
 def test_a_pool_goes_on_after_an_error(tmp_path: Path, two_workers: Runner) -> None:
     version, _ = run_toy(single([Double()], range(9)), Store(tmp_path), two_workers)
     assert version.node("only").counts == {"item": {"kept": 9}}  # type: ignore[union-attr]
+
+
+@pytest.mark.ray
+def test_a_slot_that_is_busy_with_a_run_that_failed_is_no_slot_of_the_next(tmp_path: Path, two_workers: Runner) -> None:
+    run_toy(single([Slowly(0.5)], range(4), target=1.0), Store(tmp_path), two_workers)  # both slots are there
+    with pytest.raises(StageError):
+        run_toy(single([SleepOn(2, 10.0), Loses()], [1, 2], target=1.0), Store(tmp_path), two_workers)
+    run_toy(single([KillOn(1)], [1]), Store(tmp_path), two_workers)
+    assert only(Store(tmp_path))["item-0000"]["reason"] == "crashed"
+
+
+@pytest.fixture(scope="module")
+def one_cpu(two_workers: Runner) -> Iterator[str]:
+    """The address of a cluster with one CPU; the shared one stops, since a process has one cluster at a time."""
+    from ray.cluster_utils import Cluster
+
+    assert isinstance(two_workers, Kept)
+    two_workers.runner.close()
+    sizes = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=sizes)
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.mark.ray
+def test_slots_that_find_no_room_keep_nobody_waiting(tmp_path: Path, one_cpu: str) -> None:
+    started = time.monotonic()
+    version, _ = run_toy(single([Double()], range(12), target=1.0), Store(tmp_path), RayRunner(3, one_cpu))
+    assert time.monotonic() - started < START_TIMEOUT_S / 4
+    assert version.node("only").counts == {"item": {"kept": 12}}  # type: ignore[union-attr]
+
+
+@pytest.mark.ray
+def test_slots_that_find_no_room_take_the_place_of_one_that_dies(tmp_path: Path, one_cpu: str) -> None:
+    run_toy(single([KillOn(5)], range(12), target=2.0), Store(tmp_path), RayRunner(3, one_cpu))
+    entries = only(Store(tmp_path))
+    assert entries.pop("item-0005")["reason"] == "crashed"
+    assert {entry["verdict"] for entry in entries.values()} == {"kept"}
+
+
+@pytest.mark.ray
+def test_a_cluster_without_room_for_any_slot_is_told_with_what_it_has(
+    tmp_path: Path, one_cpu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray as ray_itself
+
+    monkeypatch.setattr(ray_runner, "START_TIMEOUT_S", 2.0)
+    ray_itself.init(address=one_cpu, namespace="others", log_to_driver=False)
+    other = ray_itself.remote(num_cpus=1, lifetime="detached", name="other")(Slot).remote()
+    ray_itself.get(other.ready.remote())
+    ray_itself.shutdown()
+    try:
+        with pytest.raises(RunFailed) as raised:
+            run_toy(single([Double()], range(12), target=1.0), Store(tmp_path), RayRunner(3, one_cpu))
+    finally:
+        ray_itself.init(address=one_cpu, namespace="others", log_to_driver=False)
+        ray_itself.kill(ray_itself.get_actor("other"))
+        ray_itself.shutdown()
+    assert str(raised.value) == (
+        "no slot started in 2 s: 3 were asked for, each with 1 CPUs and 0 GPUs; "
+        "the cluster has 1 CPUs (0 free) and 0 GPUs (0 free) on 1 node"
+    )
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("deaths", [STARTS - 1, STARTS])
+def test_a_slot_that_dies_as_it_starts_is_replaced_a_few_times(
+    tmp_path: Path, one_cpu: str, monkeypatch: pytest.MonkeyPatch, deaths: int
+) -> None:
+    log = tmp_path / "log"
+
+    class Stillborn(Slot):
+        def __init__(self) -> None:
+            with log.open("a") as file:
+                file.write("start\n")
+            if log.read_text().count("start") <= deaths:
+                os._exit(7)
+
+    monkeypatch.setattr(ray_runner, "Slot", Stillborn)
+    chosen, store, runner = single([Double()], range(3)), Store(tmp_path / "store"), RayRunner(1, one_cpu)
+    if deaths < STARTS:
+        version, _ = run_toy(chosen, store, runner)
+        assert version.node("only").counts == {"item": {"kept": 3}}  # type: ignore[union-attr]
+    else:
+        with pytest.raises(RunFailed, match=r"slots die as they start: 1 were asked for.*the last start died of"):
+            run_toy(chosen, store, runner)
+    assert log.read_text().count("start") == STARTS
 
 
 def test_inline_a_row_that_kills_its_process_fails_alone_at_the_third_start(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -40,7 +42,8 @@ def curate_run(corpus: Path, store: Path, *options: str) -> Version:
 
 
 def run_command(corpus: Path, store: Path, *options: str) -> list[str]:
-    settings = [part for setting in [s for s in speech_settings(corpus) if "dataset" not in s] for part in ("--set", setting)]
+    wanted = [setting for setting in speech_settings(corpus) if not setting.startswith("dataset=")]
+    settings = [part for setting in wanted for part in ("--set", setting)]
     curate = [sys.executable, "-m", "dags.cli", "run", "speech-embedded", "--store", str(store)]
     return [*curate, *settings, *SMALL_UNITS, *options]
 
@@ -89,6 +92,36 @@ def test_rows_do_not_depend_on_their_neighbours(corpus: Path, undisturbed: Versi
     expected = [r for r in sample_records(None, undisturbed) if "recording-0001" not in r["name"]]
     assert expected
     assert sample_records(tmp_path / "store", version) == expected
+
+
+def test_killed_five_times_at_random_moments_it_ends_with_the_same_shards(
+    corpus: Path, undisturbed: Version, tmp_path: Path
+) -> None:
+    chance = random.Random(5)
+    done: dict[str, int] = {}
+    for _ in range(5):
+        run = subprocess.Popen(
+            run_command(corpus, tmp_path, "--runner", "ray"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(chance.uniform(3, 12))
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        assert all((tmp_path / name).stat().st_mtime_ns == when for name, when in done.items())
+        done = {str(p.relative_to(tmp_path)): p.stat().st_mtime_ns for p in tmp_path.rglob("receipt.json")}
+    version = curate_run(corpus, tmp_path, "--runner", "ray")
+    assert shards(version) == shards(undisturbed)
+    assert version.nodes == undisturbed.nodes
+    assert all((tmp_path / name).stat().st_mtime_ns == when for name, when in done.items())
+    for node in version.nodes:
+        if node.counts:
+            assert sum(map(sum_of, node.counts.values())) == node.rows_in + sum_of(node.made)
+
+
+def sum_of(counts: dict[str, int]) -> int:
+    return sum(counts.values())
 
 
 def sample_records(store: Path | None, version: Version) -> list[dict[str, object]]:

@@ -8,41 +8,17 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from moto.server import ThreadedMotoServer
 
 from curation.errors import StoreError
 from curation.store.objects import STALE_AFTER_S, TEMPORARY, Store, parquet_bytes
 from curation.store.parts import Receipt, find_receipt, put_part, put_table, receipt_path
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """The URL of a bucket on a server of our own, with the environment that obstore reads."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT": endpoint,
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_ACCESS_KEY_ID": "nobody",
-            "AWS_SECRET_ACCESS_KEY": "nothing",
-            "AWS_REGION": "us-east-1",
-        }.items():
-            patch.setenv(name, value)
-        with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/bucket", method="PUT")):
-            yield "s3://bucket"
-    server.stop()
 
 
 @pytest.fixture(params=["folder", "file", "memory", "s3"])

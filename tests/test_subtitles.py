@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from curation.errors import MediaError
-from curation.media.subtitles import Cue, find_sidecar, read_subtitles
+from curation.media.subtitles import Cue, find_sidecar, read_subtitles, sidecars_by_stem
 
 
 def written(folder: Path, name: str, content: str | bytes) -> Path:
@@ -180,15 +180,19 @@ def test_what_is_written_as_subrip_is_read_back(
     assert read == sorted(expected, key=lambda cue: cue.start_s or 0.0)
 
 
+def met(media: str, names: list[str], language: str | None = None) -> str | None:
+    return find_sidecar(media, sidecars_by_stem(names), language)
+
+
 def test_a_sidecar_has_the_stem_of_its_recording() -> None:
-    assert find_sidecar("talks/a.b.wav", ["a.srt", "a.b.txt", "a.b.json", "a.b.wav", "a.b.c.d.srt"]) == "a.b.json"
-    assert find_sidecar("talk.wav", ["talk.txt", "talk.VTT", "talk.en.srt"]) == "talk.en.srt"
-    assert find_sidecar("talk.wav", ["talk.en.srt", "talk.srt"]) == "talk.srt"
-    assert find_sidecar("talk.wav", ["talker.srt", "talk", "talk.notes-of-mine.srt", "atalk.srt", "talk.wav"]) is None
+    assert met("talks/a.b.wav", ["a.srt", "a.b.txt", "a.b.json", "a.b.wav", "a.b.c.d.srt"]) == "a.b.json"
+    assert met("talk.wav", ["talk.txt", "talk.VTT", "talk.en.srt"]) == "talk.en.srt"
+    assert met("talk.wav", ["talk.en.srt", "talk.srt"]) == "talk.srt"
+    assert met("talk.wav", ["talker.srt", "talk", "talk.notes-of-mine.srt", "atalk.srt", "talk.wav"]) is None
 
 
 def test_of_subtitles_in_several_languages_none_is_guessed() -> None:
     names = ["talk.de.srt", "talk.en-GB.srt", "talk.txt"]
-    assert find_sidecar("talk.wav", names) == "talk.txt"
-    assert find_sidecar("talk.wav", names, "en") == "talk.en-GB.srt"
-    assert find_sidecar("talk.wav", names[:2]) is None
+    assert met("talk.wav", names) == "talk.txt"
+    assert met("talk.wav", names, "en") == "talk.en-GB.srt"
+    assert met("talk.wav", names[:2]) is None

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
-from curation.engines.voice_activity import VOICE_ACTIVITY, Silero, _silero_model
+from curation.engines.voice_activity import Silero, _silero_model
 from curation.media.audio import decode_blocks
 from curation.speech.regions import speech_regions
 
@@ -83,7 +83,7 @@ def test_the_engine_does_not_import_torch() -> None:
 
 
 def test_the_engine_is_a_value_with_licences() -> None:
-    engine = VOICE_ACTIVITY["silero"]()
+    engine = Silero()
     assert engine == Silero() and engine.fingerprint() == Silero().fingerprint()
     assert (engine.code_licence, engine.weights_licence, engine.engine) == ("MIT", "MIT", "silero")
 

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+import pydantic
 from numpy.typing import NDArray
 
 from curation.engines.forced_alignment import (
@@ -16,12 +17,13 @@ from curation.engines.forced_alignment import (
     AlignedWord,
     AlignmentFailed,
     ForcedAligner,
+    PocketSphinxAligner,
 )
 from curation.engines.viterbi import CtcPath, ctc_align
 from curation.errors import EngineMissing
 from curation.media.clips import SPEECH_RATE_HZ, Clip
 from curation.text.numbers import read_aloud
-from curation.text.romanisation import romanise
+from curation.text.romanisation import LANGUAGE_PACKAGES, PACKAGES, romanise
 
 _HOW_TO_GET = (
     "for example MMS (CC-BY-NC-4.0): `hf download MahmoudAshraf/mms-300m-1130-forced-aligner --local-dir mms`, then "
@@ -40,6 +42,7 @@ class CtcAligner(ForcedAligner):
     best token of each frame, so that their neighbours keep their times.
     """
 
+    version: ClassVar[int] = 2
     code_licence: ClassVar[str] = "Apache-2.0"
     limits: ClassVar[str] = (
         "CTC peaks late in a word's first sound and early in its last; times lie on the model's grid."
@@ -71,8 +74,9 @@ class CtcAligner(ForcedAligner):
 
     def __post_init__(self) -> None:
         runtime = ("onnxruntime",) if self.runtime == "onnx" else ("torch", "transformers")
-        reading = ("num2words", "uroman") if self.romanise else ("num2words",)
+        reading = PACKAGES if self.romanise else ("num2words",)
         object.__setattr__(self, "packages", runtime + reading)
+        object.__setattr__(self, "optional_packages", LANGUAGE_PACKAGES if self.romanise else ())
         object.__setattr__(self, "extra", "speech" if self.runtime == "onnx" else "ctc")
         object.__setattr__(self, "weights_licence", self.licence)
 
@@ -161,6 +165,10 @@ class CtcAligner(ForcedAligner):
             if last:
                 return np.concatenate(pieces)
             first += window
+
+
+AnyAligner = Annotated[PocketSphinxAligner | CtcAligner, pydantic.Discriminator("engine")]
+"""The type of a recipe's key that holds an aligner."""
 
 
 @dataclass(frozen=True)

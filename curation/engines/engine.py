@@ -32,7 +32,7 @@ class Engine:
     packages: ClassVar[tuple[str, ...]] = ()
     """Distributions that it needs; their versions are part of the fingerprint."""
     optional_packages: ClassVar[tuple[str, ...]] = ()
-    """Distributions that only some inputs need (a language); part of the fingerprint too, but not missed when planning."""
+    """Distributions that only some inputs need (a language): part of the fingerprint, but not missed when planning."""
     extra: ClassVar[str] = ""
     """The extra of this project that installs `packages`."""
     code_licence: ClassVar[str] = ""
@@ -111,6 +111,7 @@ def missing_package(packages: Iterable[str], extra: str) -> str | None:
     return absent and f"{absent} is not installed; pip install {project}"
 
 
+@lru_cache(maxsize=256)
 def _version_or_none(package: str) -> str | None:
     try:
         return installed_version(package)

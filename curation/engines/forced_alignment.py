@@ -34,6 +34,10 @@ class AlignmentFailed(CurateError):
     """A text cannot be laid over its audio: it has nothing that can be timed, does not fit, or no path exists."""
 
 
+class LanguageNotAligned(CurateError):
+    """The aligner does not know the clip's language, whatever is said in it."""
+
+
 @dataclass(frozen=True)
 class AlignedWord:
     """A word of the text, with its punctuation, and where it is heard; or why it has no times."""
@@ -75,15 +79,9 @@ class ForcedAligner(Engine):
 
         Raises:
             AlignmentFailed: no word can be timed, or the text does not fit the audio.
+            LanguageNotAligned: the engine does not know the clip's language.
         """
         raise NotImplementedError
-
-
-def aligner_engines() -> tuple[type[ForcedAligner], ...]:
-    """The engines of this capability."""
-    from curation.engines.ctc import CtcAligner
-
-    return (PocketSphinxAligner, CtcAligner)
 
 
 @dataclass(frozen=True)
@@ -112,12 +110,17 @@ class PocketSphinxAligner(ForcedAligner):
     end_shift_s: float = 0.0
     """Added to every end."""
 
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """English, as its models are."""
+        return ("en",)
+
     def load(self) -> "SphinxModel":
         return SphinxModel(self.beams, self.dictionary_path)
 
     def align_one(self, model: "SphinxModel", clip: Clip, text: str) -> list[AlignedWord]:
         if base_language(clip.language) != "en":
-            raise AlignmentFailed(f"pocketsphinx aligns English (en); this clip's language is {clip.language}")
+            raise LanguageNotAligned(f"pocketsphinx aligns English (en); this clip's language is {clip.language}")
         words = read_aloud(text, "en")
         entries = [model.entries(word) for word in words]
         known = [bool(found) and not any(entry.startswith(STAND_IN) for entry in found) for found in entries]

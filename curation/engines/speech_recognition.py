@@ -64,11 +64,14 @@ class SpeechRecogniser(Engine):
             return error
 
     def _transcript(self, text: str, **figures: Any) -> Transcript:
-        return Transcript(text, compression=compression_ratio(text), recogniser=self.engine, **figures)
+        return Transcript(text, compression=whisper_compression_ratio(text), recogniser=self.engine, **figures)
 
 
-def compression_ratio(text: str) -> float:
-    """Bytes of the text over bytes of it compressed by zlib (Whisper, section 4.5): above 2.4 it goes in loops."""
+def whisper_compression_ratio(text: str) -> float:
+    """Bytes of the text in UTF-8 over those compressed by zlib (Whisper, section 4.5): above 2.4 it goes in loops.
+
+    Whisper's own figure, to the bit. `text.repetition.compression_ratio` differs for scripts of several bytes a letter.
+    """
     data = text.encode("utf-8")
     return len(data) / len(zlib.compress(data))
 
@@ -151,6 +154,11 @@ class PocketSphinx(SpeechRecogniser):
     def __post_init__(self) -> None:
         if self.language_model_path and self.grammar_path:
             raise ValueError("give a language model or a grammar, not both")
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """What these models speak, and nothing else."""
+        return (self.language,)
 
     def load(self) -> Any:
         """A decoder that can be used for any number of utterances."""
@@ -308,14 +316,6 @@ class OpenAIWhisper(WhisperRecogniser):
         model: whisper.TorchWhisper = loaded(self)
         return self._heard(model.decode(self._request(clip, model.languages()), self.beam_size))
 
-
-RECOGNISERS: dict[str, type[SpeechRecogniser]] = {
-    "sidecar": Sidecar,
-    "pocketsphinx": PocketSphinx,
-    "faster-whisper": FasterWhisper,
-    "openai-whisper": OpenAIWhisper,
-}
-"""By the name that a recipe gives."""
 
 AnyRecogniser = Annotated[Sidecar | PocketSphinx | FasterWhisper | OpenAIWhisper, pydantic.Discriminator("engine")]
 """The type of a recipe's key that holds a recogniser."""

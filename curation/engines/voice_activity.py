@@ -78,12 +78,6 @@ class Silero(VoiceActivity):
         return np.concatenate(found)
 
 
-AnyVoiceActivity = Silero
-"""What a recipe may name: a union on `engine`, once there is more than one."""
-
-VOICE_ACTIVITY: dict[str, type[VoiceActivity]] = {"silero": Silero}
-"""The engines by their names in a recipe."""
-
 _STATE = 128
 """Width of silero's LSTM."""
 

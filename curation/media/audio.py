@@ -1,14 +1,13 @@
-"""Sound from files: mono int16 blocks at one rate, in one linear pass, and spans of it.
+"""Sound from files: mono int16 blocks at one rate, in one linear pass.
 
 Only `open_media` opens anything. Everything that a file can do wrong ends in a `MediaError` that names the file.
 """
 
-import atexit
 import os
-from collections import OrderedDict, deque
-from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from stat import S_ISREG
 
 import av
@@ -21,6 +20,7 @@ from av.stream import Discard
 from numpy.typing import NDArray
 
 from curation.errors import MediaError
+from curation.hashing import file_digest
 from curation.media.clips import SPEECH_RATE_HZ
 from curation.media.mono import Resampler, mono_of, to_int16
 
@@ -34,13 +34,7 @@ RATES_HZ = (1_000, 1_536_000)
 MAX_JUMP_S = 0.01
 """A larger jump of the times in a format that counts samples (flac, ogg) means that samples are lost."""
 
-CLIP_CACHE_BYTES = 256 << 20
-
 _LIBAV_ERRORS = (av.error.FFmpegError, ValueError, MemoryError, OverflowError, RuntimeError)
-
-_clips: OrderedDict[tuple[str, int | None, int, int], NDArray[np.int16]] = OrderedDict()
-_passes: "list[_Pass]" = []
-"""The one that the next call may go on with, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +59,7 @@ def open_media(path: str) -> InputContainer:
         MediaError: not there, not a plain file, empty, or of no format in `CONTAINERS`.
     """
     try:
-        status = os.stat(path)
-        if not S_ISREG(status.st_mode):
-            raise MediaError(f"{path}: not a plain file")
-        if status.st_size == 0:
+        if _plain_file(path).st_size == 0:
             raise MediaError(f"{path}: empty file")
         options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
         return av.open(f"file:{path}", "r", options=options, metadata_errors="replace")
@@ -76,6 +67,33 @@ def open_media(path: str) -> InputContainer:
         raise MediaError(f"{path}: cannot be opened: {error.strerror}") from error
     except _LIBAV_ERRORS as error:
         raise MediaError(f"{path}: no audio or video that can be read: {_reason(error)}") from error
+
+
+def check_content(path: str, content: str) -> None:
+    """Make sure that a file still holds the bytes that its row speaks of, so that nothing is kept under their hash that
+    was heard in others. They are hashed again where the file's size or time of change is another, once in a process.
+
+    Args:
+        content: `file_digest` of the file when it was scanned.
+
+    Raises:
+        MediaError: it holds others, or cannot be read.
+    """
+    try:
+        _plain_file(path)
+        found = file_digest(Path(path))
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be opened: {error.strerror}") from error
+    if found != content:
+        raise MediaError(f"{path}: changed since it was scanned; run again")
+
+
+def _plain_file(path: str) -> os.stat_result:
+    """Anything else may never end, or not be there twice."""
+    status = os.stat(path)
+    if not S_ISREG(status.st_mode):
+        raise MediaError(f"{path}: not a plain file")
+    return status
 
 
 def probe_audio(path: str) -> AudioInfo:
@@ -95,7 +113,12 @@ def probe_audio(path: str) -> AudioInfo:
 
 
 def decode_blocks(
-    path: str, *, channel: int | None = None, block_s: float = 16.0, rate_hz: int = SPEECH_RATE_HZ
+    path: str,
+    *,
+    content: str | None = None,
+    channel: int | None = None,
+    block_s: float = 16.0,
+    rate_hz: int = SPEECH_RATE_HZ,
 ) -> Generator[NDArray[np.int16]]:
     """The first audio stream as mono int16 samples at `rate_hz`, in blocks; the file is never held whole.
 
@@ -110,6 +133,7 @@ def decode_blocks(
     and whatever lies between two MP3 frames (tags, pictures).
 
     Args:
+        content: hash of the file's bytes, which are then made sure of; see `check_content`.
         channel: index of the one to hear; None is the mean of all.
         block_s: length of every block but the last, which is shorter and never empty.
 
@@ -122,7 +146,7 @@ def decode_blocks(
     pieces: list[NDArray[np.int16]] = []
     held = 0
     started = False
-    with closing(_resampled(path, channel, rate_hz)) as stretches:
+    with closing(decode_stretches(path, content, channel, rate_hz)) as stretches:
         for samples in stretches:
             pieces.append(samples)
             held += len(samples)
@@ -140,131 +164,23 @@ def decode_blocks(
         yield np.concatenate(pieces)
 
 
-def read_spans(
-    path: str, spans: Sequence[tuple[int, int]], *, channel: int | None = None, rate_hz: int = SPEECH_RATE_HZ
-) -> list[NDArray[np.int16]]:
-    """The samples of several spans (start, end in ticks of `rate_hz`), in any order, which may overlap.
+def decode_stretches(path: str, content: str | None, channel: int | None, rate_hz: int) -> Generator[NDArray[np.int16]]:
+    """As `decode_blocks`, in stretches of about a second as they come, some of them empty; none is no error.
 
-    One linear pass from the beginning to the last end, without seeking: after a seek, decoders with memory (MP3, AAC,
-    Opus) and the resampler give other samples, so a span's samples would depend on where the pass was entered.
-
-    Raises:
-        MediaError: as `decode_blocks`; a span that reaches past the end of the recording is named.
+    With `content`, every stretch was read from a file that still held it.
     """
-    found = dict(spans_in_turn(path, spans, channel=channel, rate_hz=rate_hz))
-    return [found[i] for i in range(len(spans))]
-
-
-def spans_in_turn(
-    path: str, spans: Sequence[tuple[int, int]], *, channel: int | None = None, rate_hz: int = SPEECH_RATE_HZ
-) -> Generator[tuple[int, NDArray[np.int16]]]:
-    """As `read_spans`, but each span's index and samples as soon as they are decoded, so that none need be held."""
     with closing(_resampled(path, channel, rate_hz)) as stretches:
-        yield from _cut(_Pass(path, stretches), spans, path, rate_hz)
-
-
-def _cut(
-    stretches: Iterable[tuple[int, NDArray[np.int16]]], spans: Sequence[tuple[int, int]], path: str, rate_hz: int
-) -> Iterator[tuple[int, NDArray[np.int16]]]:
-    """Each span's index and samples from stretches that come with the tick of their first sample."""
-    for start, end in spans:
-        if not 0 <= start <= end:
-            raise ValueError(f"no span of a recording: ({start}, {end})")
-    coming = deque(sorted(range(len(spans)), key=lambda i: spans[i]))
-    pieces: dict[int, list[NDArray[np.int16]]] = {}
-    for i in [i for i in coming if spans[i][0] == spans[i][1]]:
-        coming.remove(i)
-        yield i, np.zeros(0, np.int16)
-    if not coming:
-        return
-    position = 0
-    for first, samples in stretches:
-        position = first + len(samples)
-        while coming and spans[coming[0]][0] < position:
-            pieces[coming.popleft()] = []
-        for i in list(pieces):
-            start, end = spans[i]
-            pieces[i].append(samples[max(start - first, 0) : end - first])
-            if end <= position:
-                yield i, np.concatenate(pieces.pop(i))
-        if not pieces and not coming:
+        if content is None:
+            yield from stretches
             return
-    start, end = spans[next(iter([*pieces, *coming]))]
-    raise MediaError(f"{path}: span {start}-{end} at {rate_hz} Hz reaches past the end, which is at {position}")
-
-
-@dataclass
-class _Pass:
-    """A linear pass through a recording, which can be gone on with from its last stretch: the units of one long file
-    come in order, and none of them needs to decode again what lies before it."""
-
-    name: Hashable
-    stretches: Generator[NDArray[np.int16]]
-    first: int = 0
-    samples: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, np.int16))
-
-    def __iter__(self) -> Iterator[tuple[int, NDArray[np.int16]]]:
-        yield self.first, self.samples
-        for samples in self.stretches:
-            self.first += len(self.samples)
-            self.samples = samples
-            yield self.first, samples
-
-
-def _going_on(path: str, source: str, channel: int | None, start: int) -> _Pass:
-    """The pass of the last call, if it is through the same recording and not past `start`; or a new one."""
-    name = (path, source, channel)
-    last = _passes.pop() if _passes else None
-    if last is not None and last.name == name and last.first <= start:
-        return last
-    if last is not None:
-        last.stretches.close()
-    return _Pass(name, _resampled(path, channel, SPEECH_RATE_HZ))
-
-
-def clips_of(
-    path: str,
-    source: str,
-    spans: Sequence[tuple[int, int]],
-    channel: int | None = None,
-    *,
-    cache_bytes: int = CLIP_CACHE_BYTES,
-) -> list[NDArray[np.int16]]:
-    """`read_spans` at 16 kHz through a cache of this process, so that the stages of a unit decode its file once.
-
-    What is not at hand is decoded in one pass. It goes on from where the last call's pass ended, if that was in the
-    same recording and not further on: one pass, so the same samples. The cache drops what was used longest ago beyond
-    `cache_bytes`; its arrays are read-only. Not for threads.
-
-    Args:
-        source: hash of the file's bytes, which names it in the cache.
-    """
-    keys = [(source, channel, start, end) for start, end in spans]
-    found = {key: _clips[key] for key in keys if key in _clips}
-    missing = [key for key in dict.fromkeys(keys) if key not in found]
-    if missing:
-        wanted = [key[2:] for key in missing]
-        decoding = _going_on(path, source, channel, min(start for start, _ in wanted))
-        for i, samples in _cut(decoding, wanted, path, SPEECH_RATE_HZ):
-            samples.flags.writeable = False
-            found[missing[i]] = samples
-        _passes.append(decoding)
-    for key in keys:
-        _clips[key] = found[key]
-        _clips.move_to_end(key)
-    held = sum(samples.nbytes for samples in _clips.values())
-    while held > cache_bytes:
-        _, samples = _clips.popitem(last=False)
-        held -= samples.nbytes
-    return [found[key] for key in keys]
-
-
-@atexit.register
-def forget_clips() -> None:
-    """Empty the cache of `clips_of`, and end the pass that it may go on with."""
-    _clips.clear()
-    while _passes:
-        _passes.pop().stretches.close()
+        check_content(path, content)
+        try:
+            for samples in stretches:
+                check_content(path, content)
+                yield samples
+        except MediaError:
+            check_content(path, content)  # a file that was written over says little of why it cannot be decoded
+            raise
 
 
 def _first_audio(container: InputContainer, path: str) -> AudioStream:

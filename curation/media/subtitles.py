@@ -7,7 +7,7 @@ import html
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path, PurePosixPath
@@ -36,6 +36,9 @@ ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{0,31});", re
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff]")
 UNSPACED = r"[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uff9f\U00020000-\U0003ffff]"
 UNSPACED_BREAK = re.compile(rf"(?<={UNSPACED})\n(?={UNSPACED})")
+
+Sidecars = Mapping[str, Mapping[str, Mapping[str, str]]]
+"""Subtitles of a folder: stem of the recording, extension, language ("" where the name has none), name of the file."""
 
 
 @dataclass(frozen=True)
@@ -76,19 +79,32 @@ def read_subtitles(path: Path | str, *, max_bytes: int = MAX_BYTES, max_time_s: 
     return sorted((cue for cue in cues if cue.text), key=lambda cue: (cue.start_s is not None, cue.start_s or 0.0))
 
 
-def find_sidecar(media: Path | str, names: Collection[str], language: str | None = None) -> str | None:
-    """The name of the subtitles that belong to a media file, among the `names` of its folder, or None.
+def sidecars_by_stem(names: Iterable[str]) -> Sidecars:
+    """The subtitles among the names of a folder, by the stems of the recordings that they may belong to.
+
+    `talk.en.srt` may belong to `talk.wav`, and to `talk.en.wav`.
+    """
+    index: dict[str, dict[str, dict[str, str]]] = {}
+    for name in sorted(names):
+        base, _, extension = name.rpartition(".")
+        if extension.lower() not in SIDECAR_EXTENSIONS:
+            continue
+        stem, dot, tag = base.rpartition(".")
+        index.setdefault(base, {}).setdefault(extension.lower(), {})[""] = name
+        if dot and LANGUAGE.fullmatch(tag):
+            index.setdefault(stem, {}).setdefault(extension.lower(), {})[tag.lower()] = name
+    return index
+
+
+def find_sidecar(media: Path | str, sidecars: Sidecars, language: str | None = None) -> str | None:
+    """The name of the subtitles that belong to a media file, among those of its folder, or None.
 
     `talk.wav` is met by `talk.srt`, else `talk.en.srt`, and so on through the extensions. Of several languages it takes
     `language`; without one it takes none, since a translation is no transcript.
     """
-    stem = PurePosixPath(media).stem
-    by_extension: dict[str, dict[str, str]] = {extension: {} for extension in SIDECAR_EXTENSIONS}
-    for name in sorted(names):
-        base, _, extension = name.rpartition(".")
-        if base == stem or (base.startswith(stem + ".") and LANGUAGE.fullmatch(base, len(stem) + 1)):
-            by_extension.get(extension.lower(), {})[base[len(stem) + 1 :].lower()] = name
-    for found in by_extension.values():
+    mine = sidecars.get(PurePosixPath(media).stem, {})
+    for extension in SIDECAR_EXTENSIONS:
+        found = mine.get(extension, {})
         if "" in found:
             return found[""]
         fitting = [name for tag, name in found.items() if language in (None, re.split("[-_]", tag)[0])]

@@ -28,6 +28,7 @@ from curation.store.versions import (
 )
 from schemas.ledger import FAILED, KEPT, REJECTED, SAMPLED_OUT
 
+
 def publish_run(
     pipeline: Pipeline,
     recipe: dict[str, Any],

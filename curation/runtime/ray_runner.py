@@ -3,6 +3,9 @@
 Ray's own retries are off. The driver hands out units, so it always knows which unit a dead worker held: a unit is
 charged for a death only if its node still lives, is tried again at the end of the queue, and after two deaths is done
 in processes of its own, so that the row that kills is named and its neighbours are kept.
+
+Slots are ordered and not waited for: each takes work as soon as it is there, and one that finds no room on the cluster
+keeps nobody waiting.
 """
 
 import logging
@@ -25,6 +28,9 @@ MEMORY_PER_SLOT_BYTES = 1_500_000_000
 NODE_LOSSES = 10
 """Times a unit may lose its node before the run gives up on it."""
 START_TIMEOUT_S = 120.0
+"""How long a run goes on without any slot."""
+STARTS = 3
+"""Starts that may die for each slot that is wanted, until no more are ordered; a unit's death allows as many again."""
 
 
 class Slot:
@@ -43,7 +49,7 @@ class Slot:
 @dataclass
 class _Worker:
     actor: Any
-    node: str = ""
+    node: str
     task: Task | None = None
     since: float = 0.0
     isolated: bool = False
@@ -66,6 +72,9 @@ class RayRunner:
     slot_gpus: float = 0.0
     unit_timeout_s: float = 3600.0
     _pool: list[_Worker] = field(default_factory=list)
+    _starting: dict[Any, Any] = field(default_factory=dict)
+    """Actors that may still wait for room, by the reference that tells of their start."""
+    _dead_starts: list[str] = field(default_factory=list)
     _started: bool = False
 
     def run(self, tasks: Sequence[Task], store: Store, landed: Callable[[Task, Receipt], None]) -> None:
@@ -73,19 +82,28 @@ class RayRunner:
         if not tasks:
             return
         self._start()
+        self._dismiss_busy()
+        self._dead_starts.clear()
         waiting = deque(tasks)
         deaths: dict[str, int] = {}
         losses: dict[str, int] = {}
         running: dict[Any, _Worker] = {}
+        slot_seen = time.monotonic()
         while waiting or running:
-            self._fill(min(self._size(), len(waiting) + len(running)))
+            wanted = min(self._size(), len(waiting) + len(running))
+            self._order(wanted)
+            slot_seen = time.monotonic() if self._pool else slot_seen
+            self._give_up_without_slots(wanted, time.monotonic() - slot_seen)
             for worker in self._pool:
                 if worker.task is None and waiting:
                     worker.task, worker.since = waiting.popleft(), time.monotonic()
                     worker.isolated = deaths.get(worker.task.part, 0) >= ATTEMPTS
                     reference = worker.actor.do.remote(worker.task, store, worker.isolated, self.unit_timeout_s)
                     running[reference] = worker
-            for reference in self._finished(running):
+            for reference in self._ended(running):
+                if reference in self._starting:
+                    self._admit(reference)
+                    continue
                 worker = running.pop(reference)
                 task, worker.task = worker.task, None
                 assert task is not None
@@ -100,14 +118,15 @@ class RayRunner:
                 waiting.append(task)
 
     def close(self) -> None:
-        """Give the slots back, and stop the local cluster."""
+        """Give the slots back, those that never found room too, and stop the local cluster."""
         if not self._started:
             return
         ray = _ray()
 
-        for worker in self._pool:
-            ray.kill(worker.actor)
+        for actor in (*(worker.actor for worker in self._pool), *self._starting.values()):
+            ray.kill(actor)
         self._pool.clear()
+        self._starting.clear()
         ray.shutdown()
         self._started = False
 
@@ -137,8 +156,8 @@ class RayRunner:
         self._started = True
         if not self._fits():
             raise RunFailed(
-                f"no node of the cluster has {self.slot_cpus} CPUs and {self.slot_gpus} GPUs for a slot; "
-                f"it has {ray.cluster_resources()}"
+                f"no node of the cluster has {self.slot_cpus:g} CPUs and {self.slot_gpus:g} GPUs for a slot; "
+                f"{_cluster()}"
             )
 
     def _fits(self) -> bool:
@@ -159,34 +178,62 @@ class RayRunner:
 
         return float(ray.cluster_resources().get("memory", MEMORY_PER_SLOT_BYTES) / MEMORY_PER_SLOT_BYTES)
 
-    def _fill(self, size: int) -> None:
-        """Start slots until there are `size`; those already starting are not waited for unless there is none."""
+    def _dismiss_busy(self) -> None:
+        """End slots that still do a unit of an earlier run, which ended in an error."""
+        ray = _ray()
+
+        for worker in [worker for worker in self._pool if worker.task is not None]:
+            ray.kill(worker.actor)
+            self._pool.remove(worker)
+
+    def _order(self, wanted: int) -> None:
+        """Order slots until as many as are `wanted` are here or starting, unless starts keep dying."""
         ray = _ray()
 
         slot = ray.remote(
             num_cpus=self.slot_cpus, num_gpus=self.slot_gpus, max_restarts=0, max_task_retries=0, max_concurrency=1
         )(Slot)
-        while len(self._pool) < size:
+        while len(self._pool) + len(self._starting) < wanted and len(self._dead_starts) < STARTS * wanted:
             actor = slot.remote()
-            try:
-                node = ray.get(actor.ready.remote(), timeout=START_TIMEOUT_S)
-            except Exception as error:
-                ray.kill(actor)
-                if self._pool:
-                    return
-                raise RunFailed(f"no slot starts within {START_TIMEOUT_S:.0f} s: {error}") from error
-            self._pool.append(_Worker(actor, node))
+            self._starting[actor.ready.remote()] = actor
 
-    def _finished(self, running: dict[Any, _Worker]) -> list[Any]:
-        """References that are ready; those past their deadline are made ready by ending their worker."""
+    def _admit(self, reference: Any) -> None:
+        """Put a slot that has started into the pool; one that died on the way is noted, and ordered again."""
+        ray = _ray()
+        from ray.exceptions import RayError
+
+        actor = self._starting.pop(reference)
+        try:
+            self._pool.append(_Worker(actor, ray.get(reference)))
+        except RayError as error:
+            ray.kill(actor)
+            self._dead_starts.append(str(error))
+
+    def _give_up_without_slots(self, wanted: int, waited_s: float) -> None:
+        """End a run that has no slot and that nothing promises one.
+
+        Raises:
+            RunFailed: saying what was asked for, what the cluster has, and what the last start died of.
+        """
+        if self._pool or (self._starting and waited_s < START_TIMEOUT_S):
+            return
+        found = f"no slot started in {waited_s:.0f} s" if self._starting else "slots die as they start"
+        died = f"; the last start died of: {self._dead_starts[-1]}" if self._dead_starts else ""
+        raise RunFailed(
+            f"{found}: {wanted} were asked for, each with {self.slot_cpus:g} CPUs and {self.slot_gpus:g} GPUs; "
+            f"{_cluster()}{died}"
+        )
+
+    def _ended(self, running: dict[Any, _Worker]) -> list[Any]:
+        """A start or a unit that has ended, if any has; units past their deadline end by ending their worker."""
         ray = _ray()
 
-        ready, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
+        ended, _ = ray.wait([*self._starting, *running], num_returns=1, timeout=1.0)
         for worker in running.values():
             # An isolated unit takes as long as its children, each of which has its own deadline.
             if not worker.isolated and time.monotonic() - worker.since > self.unit_timeout_s:
                 ray.kill(worker.actor)
-        return list(ready)
+        return list(ended)
 
     def _result(self, reference: Any, worker: _Worker) -> Receipt | None:
         """The receipt, or None if the worker died."""
@@ -201,6 +248,7 @@ class RayRunner:
             raise cause if isinstance(cause, CurateError) else RunFailed(str(error)) from error
         except RayError:
             self._pool.remove(worker)
+            self._dead_starts.clear()
             return None
 
     def _node_is_gone(self, node: str) -> bool:
@@ -214,6 +262,16 @@ def _ray() -> Any:
     import ray
 
     return ray
+
+
+def _cluster() -> str:
+    """What the cluster has, and what of it is free, in words."""
+    ray = _ray()
+
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    has, free = ray.cluster_resources(), ray.available_resources()
+    amounts = [f"{has.get(name, 0):g} {name}s ({free.get(name, 0):g} free)" for name in ("CPU", "GPU")]
+    return f"the cluster has {amounts[0]} and {amounts[1]} on {nodes} node{'' if nodes == 1 else 's'}"
 
 
 def _cpus() -> int:

@@ -6,25 +6,44 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curation.engines.forced_alignment import AlignmentFailed, ForcedAligner, PocketSphinxAligner
+from curation.engines.forced_alignment import (
+    AlignmentFailed,
+    ForcedAligner,
+    LanguageNotAligned,
+    PocketSphinxAligner,
+)
 from curation.media.clips import SPEECH_RATE_HZ, Clip
+from curation.ranges import NotNegative, Percentile, Positive, Share, check
 from curation.speech.clips import decoded, spread, utterance_clips
 from curation.stage import Stage, fail, reject, with_column
 from schemas.speech import PAUSE, WORD
 
+UNALIGNED: dict[type[Exception], str] = {
+    AlignmentFailed: "text_does_not_fit_audio",
+    LanguageNotAligned: "language_not_aligned",
+}
+"""Why an utterance has no words, by what the aligner raised; anything else is a failure."""
+
 
 @dataclass(frozen=True)
 class Align(Stage):
-    """Give each word of the transcript its start and end. Text that does not fit the sound leaves no words."""
+    """Give each word of the transcript its start and end.
+
+    Text that does not fit the sound leaves no words, nor does a language that the engine does not know; `unaligned`
+    says which, and `alignment_error` in the engine's words.
+    """
 
     engine: ForcedAligner = PocketSphinxAligner()
 
     reads = ("span", "language", "text")
-    writes = ("words", "alignment_error")
+    writes = ("words", "unaligned", "alignment_error")
     locators = ("uri",)
     costly = True
+    version = 2
+    packages = ("av",)
 
     @property
     def name(self) -> str:
@@ -36,15 +55,17 @@ class Align(Stage):
         texts = utterances["text"].to_pylist()
         answers = spread(clips, places, self.engine.align(heard, [texts[i] for i in places]))
         starts = [span["start"] for span in utterances["span"].to_pylist()]
-        words, unfit, errors = [], [], []
+        words, unaligned, messages, errors = [], [], [], []
         for answer, start in zip(answers, starts, strict=True):
             broken = isinstance(answer, BaseException)
-            misfit = isinstance(answer, AlignmentFailed)
+            reason = next((reason for kind, reason in UNALIGNED.items() if isinstance(answer, kind)), None)
             words.append(None if broken else [_placed(word, start) for word in answer])
-            unfit.append(str(answer) if misfit else None)
-            errors.append(answer if broken and not misfit else None)
+            unaligned.append(reason)
+            messages.append(str(answer) if reason else None)
+            errors.append(answer if broken and not reason else None)
         utterances = with_column(utterances, "words", words, pa.list_(WORD))
-        utterances = with_column(utterances, "alignment_error", unfit, pa.string())
+        utterances = with_column(utterances, "unaligned", unaligned, pa.string())
+        utterances = with_column(utterances, "alignment_error", messages, pa.string())
         return fail(utterances, errors) if any(errors) else utterances
 
 
@@ -61,18 +82,23 @@ def _placed(word: Any, start: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TimedWords(Stage):
-    """Reject utterances that could not be aligned, or of whose words too many have no time."""
+    """Reject utterances that could not be aligned, or of whose words too many have no time.
 
-    max_untimed_share: float = 0.34
+    Three reasons: `text_does_not_fit_audio`, `language_not_aligned`, `words_without_times`.
+    """
 
-    reads = ("words", "alignment_error")
+    max_untimed_share: Share = 0.34
+
+    reads = ("words", "unaligned")
     writes = ("untimed_share",)
+    version = 2
 
     def __call__(self, utterances: pa.Table) -> pa.Table:
         words = utterances["words"].to_pylist()
         share = [sum(w["untimed"] is not None for w in row) / len(row) if row else 1.0 for row in words]
         utterances = with_column(utterances, "untimed_share", share, pa.float64())
-        utterances = reject(utterances, [row is None for row in words], "text_does_not_fit_audio")
+        for reason in UNALIGNED.values():
+            utterances = reject(utterances, pc.equal(utterances["unaligned"], reason), reason)
         over = [value > self.max_untimed_share for value in share]
         return reject(utterances, over, "words_without_times", value=share, limit=self.max_untimed_share)
 
@@ -88,17 +114,24 @@ class QuietBetweenWords(Stage):
     quietest of many frames is far below the others.
     """
 
-    frame_s: float = 0.01
-    margin_db: float = 8.0
-    silence_db: float = 40.0
-    floor_percentile: float = 10.0
-    reach_s: float = 0.3
+    frame_s: Positive = 0.01
+    margin_db: NotNegative = 8.0
+    silence_db: NotNegative = 40.0
+    floor_percentile: Percentile = 10.0
+    reach_s: Positive = 0.3
 
     reads = ("span", "words")
     writes = ("pauses",)
     locators = ("uri",)
     costly = True
     version = 3
+    packages = ("av",)
+
+    def __post_init__(self) -> None:
+        check(
+            1 / SPEECH_RATE_HZ <= self.frame_s <= self.reach_s,
+            f"quiet.frame_s: {self.frame_s} is below a sample of 16 kHz, or above quiet.reach_s, {self.reach_s}",
+        )
 
     def __call__(self, utterances: pa.Table) -> pa.Table:
         clips = utterance_clips(utterances)

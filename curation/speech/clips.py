@@ -5,14 +5,14 @@ from typing import Any
 import pyarrow as pa
 
 from curation.errors import MediaError
-from curation.media.audio import clips_of
 from curation.media.clips import Clip
+from curation.media.spans import clips_of
 
 
 def utterance_clips(rows: pa.Table) -> list[Clip | MediaError]:
     """One clip per row, from `span` and `uri`; a file that cannot be decoded any more gives its error to its own rows.
 
-    Rows of one file are decoded in one pass.
+    So does a file that has changed since the scan. Rows of one file are decoded in one pass.
     """
     wanted = [name for name in ("uri", "span", "language", "subtitle") if name in rows.column_names]
     values = rows.select(wanted).to_pylist()

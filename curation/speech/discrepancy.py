@@ -43,6 +43,9 @@ class CrossCheck(Stage):
 
     reads = ("transcript", "second_opinion", "language")
     writes = tuple(MEASURES)
+    version = 2
+    packages = ("num2words", "opencc", "rapidfuzz")
+    extra = "speech"
 
     def __call__(self, utterances: pa.Table) -> pa.Table:
         utterances = measure_each(utterances, MEASURES, self.measure)

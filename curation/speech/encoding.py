@@ -7,9 +7,10 @@ import pyarrow as pa
 from pydantic import BeforeValidator
 
 from curation.errors import RecipeError
-from curation.media.audio import RATES_HZ, spans_in_turn
+from curation.media.audio import RATES_HZ
 from curation.media.audio_encoding import OPUS_RATES_HZ, AudioFormat, check_audio_format, encode_audio
 from curation.media.clips import SPEECH_RATE_HZ
+from curation.media.spans import spans_in_turn
 from curation.stage import Stage, fail, with_column
 
 
@@ -28,6 +29,8 @@ class EncodeAudio(Stage):
     reads = ("span",)
     writes = ("payload", "payload_bytes", "payload_rate_hz")
     locators = ("uri",)
+    packages = ("av",)
+    version = 2
 
     def __post_init__(self) -> None:
         check_audio_format(self.format)
@@ -44,19 +47,25 @@ class EncodeAudio(Stage):
         return fail(samples, errors) if any(errors) else samples
 
     def _encoded(self, rows: list[dict[str, Any]]) -> tuple[list[bytes | None], list[BaseException | None]]:
-        files: dict[tuple[str, int | None], list[int]] = {}
+        files: dict[tuple[str, str, int | None], list[int]] = {}
         for i, row in enumerate(rows):
-            files.setdefault((row["uri"], row["span"]["channel"]), []).append(i)
+            files.setdefault((row["uri"], row["span"]["source"], row["span"]["channel"]), []).append(i)
         payloads: list[bytes | None] = [None] * len(rows)
         errors: list[BaseException | None] = [None] * len(rows)
-        for (uri, channel), places in files.items():
+        for (uri, source, channel), places in files.items():
             spans = [self._ticks(rows[i]["span"]) for i in places]
+            waiting = set(places)
             try:
-                for number, samples in spans_in_turn(uri, spans, channel=channel, rate_hz=self.rate_hz):
-                    payloads[places[number]] = encode_audio(samples, self.rate_hz, self.format)
+                for number, samples in spans_in_turn(uri, source, spans, channel, rate_hz=self.rate_hz):
+                    place = places[number]
+                    waiting.remove(place)
+                    try:
+                        payloads[place] = encode_audio(samples, self.rate_hz, self.format)
+                    except Exception as error:
+                        errors[place] = error
             except Exception as error:
-                for i in (i for i in places if payloads[i] is None):
-                    errors[i] = error
+                for place in waiting:
+                    errors[place] = error
         return payloads, errors
 
     def _ticks(self, span: dict[str, Any]) -> tuple[int, int]:

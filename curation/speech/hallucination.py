@@ -91,6 +91,8 @@ class Hallucinations(Stage):
 
     reads = ("transcript", "second_opinion", "language", "speech_s")
     writes = tuple(MEASURES)
+    packages = ("opencc",)
+    extra = "speech"
 
     def __call__(self, utterances: pa.Table) -> pa.Table:
         utterances = measure_each(utterances, MEASURES, self.measure)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation.errors import RecipeError
 from curation.hashing import draw
 from curation.media.clips import SPEECH_RATE_HZ
+from curation.ranges import NotNegative, Share, check
 from curation.speech.fragments import split_words
 from curation.stage import Stage, with_column
 from curation.text.punctuation import Level
@@ -38,13 +38,15 @@ class Fragments(Stage):
         level: cut after clauses, commas too, or after sentences alone.
     """
 
-    min_pause_s: float = 0.06
-    min_unaligned_pause_s: float = 0.12
-    cut_at: float = 0.75
+    min_pause_s: NotNegative = 0.06
+    min_unaligned_pause_s: NotNegative = 0.12
+    cut_at: Share = 0.75
     level: Level = "clause"
 
     reads = ("task", "text", "words", "pauses", "language", "span")
     writes = ("fragments",)
+    packages = ("spacy",)
+    extra = "speech"
 
     def __call__(self, samples: pa.Table) -> pa.Table:
         fragments = [
@@ -95,16 +97,18 @@ class Masking(Stage):
         text_only, audio_only: probabilities; the rest is both.
     """
 
-    text_only: float = 0.25
-    audio_only: float = 0.25
+    text_only: Share = 0.25
+    audio_only: Share = 0.25
     seed: int = 0
 
     reads = ("row_id", "fragments")
     writes = ("fragments",)
 
     def __post_init__(self) -> None:
-        if not (self.text_only >= 0 and self.audio_only >= 0 and self.text_only + self.audio_only <= 1):
-            raise RecipeError(f"masking: text_only {self.text_only} and audio_only {self.audio_only} pass 1 together")
+        check(
+            self.text_only >= 0 and self.audio_only >= 0 and self.text_only + self.audio_only <= 1,
+            f"masking.text_only: {self.text_only} and masking.audio_only, {self.audio_only}, pass 1 together",
+        )
 
     def __call__(self, samples: pa.Table) -> pa.Table:
         plans = []

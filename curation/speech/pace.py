@@ -1,12 +1,14 @@
 """Pace: seconds of speech over length of text, and a corpus's bounds of it (LongCat-Flash-Omni, section 3.1.1)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from curation.stage import Stage, reject, with_column
-from curation.text.romanisation import romanised_length
+from curation.stage import Stage, measure_each, reject
+from curation.text.romanisation import LANGUAGE_PACKAGES, PACKAGES, romanised_length
 
 
 @dataclass(frozen=True)
@@ -16,14 +18,19 @@ class Pace(Stage):
     reads = ("text", "language", "speech_s")
     writes = ("letters", "pace_s")
     costly = True
+    version = 2
+    packages = PACKAGES
+    optional_packages = LANGUAGE_PACKAGES
+    extra = "speech"
 
     def __call__(self, utterances: pa.Table) -> pa.Table:
-        rows = utterances.select(["text", "language", "speech_s"]).to_pylist()
-        letters = [romanised_length(row["text"], row["language"]) for row in rows]
-        pace = [row["speech_s"] / count if count else None for row, count in zip(rows, letters, strict=True)]
-        utterances = with_column(utterances, "letters", letters, pa.int64())
-        utterances = with_column(utterances, "pace_s", pace, pa.float64())
-        return reject(utterances, [count == 0 for count in letters], "no_letters")
+        utterances = measure_each(utterances, {"letters": pa.int64(), "pace_s": pa.float64()}, self.measure)
+        return reject(utterances, pc.equal(utterances["letters"], 0), "no_letters")
+
+    def measure(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Letters of one utterance, and its seconds of speech for each."""
+        letters = romanised_length(row["text"], row["language"])
+        return {"letters": letters, "pace_s": row["speech_s"] / letters if letters else None}
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ class Scan(Stage):
 
     reads = ("uri", "size_bytes", "modified_ns", "sidecar", "sidecar_size_bytes", "sidecar_modified_ns", "error")
     writes = ("media_hash", "sidecar_hash", *HEADER)
+    packages = ("av",)
 
     def __call__(self, files: pa.Table) -> pa.Table:
         hashes = {"media_hash": pa.string(), "sidecar_hash": pa.string()}
@@ -61,15 +62,22 @@ def _scan(file: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class OneRowPerContent(Stage):
-    """Make one recording of all files with the same bytes, sidecar and channel; it lists all their names."""
+    """Make one recording of all files with the same bytes, sidecar and channel; it lists all their names.
+
+    Licences, or consents, that differ are not decided between: the recording has all of them, sorted and joined by
+    "; ", so that neither the card nor a filter for one of them takes it for free of the others. A file that states
+    none adds none. A recording is heard in one language: that of the first file by name; what others say stands in
+    `other_languages`.
+    """
 
     reads = ("name", "media_hash", "sidecar_hash", "channel", "sidecar", "language", "licence", "consent", *HEADER)
     writes = tuple(name for name in RECORDING.names if name != "parents")
     makes = "recording"
+    version = 2
 
     def __call__(self, files: pa.Table) -> pa.Table:
         groups: dict[str, list[dict[str, Any]]] = {}
-        for file in sorted(files.to_pylist(), key=lambda file: str(file["name"])):
+        for file in sorted(files.to_pylist(), key=_by_name):
             channel = None if file["channel"] is None else str(file["channel"])
             parts = [file["media_hash"], file["sidecar_hash"], channel]
             groups.setdefault(source_id(parts), []).append(file)
@@ -77,6 +85,17 @@ class OneRowPerContent(Stage):
         for row_id, group in groups.items():
             row = {name: group[0].get(name) for name in RECORDING.names}
             row |= {"row_id": row_id, "root": row_id, "ordinal": 0, "kind": "recording"}
-            row |= {"parents": sorted(f["row_id"] for f in group), "occurrences": [f["name"] for f in group]}
+            row |= {"parents": sorted(f["row_id"] for f in group), "occurrences": sorted({f["name"] for f in group})}
+            row |= {"licence": _all_terms(group, "licence"), "consent": _all_terms(group, "consent")}
+            row["other_languages"] = sorted({f["language"] for f in group} - {row["language"]})
             recordings.append(row)
         return pa.Table.from_pylist(recordings, RECORDING)
+
+
+def _by_name(file: dict[str, Any]) -> tuple[str, ...]:
+    """Where a file stands among those with its bytes; a manifest may list one name several times."""
+    return str(file["name"]), str(file["language"]), file["row_id"]
+
+
+def _all_terms(files: list[dict[str, Any]], column: str) -> str | None:
+    return "; ".join(sorted({file[column] for file in files if file[column]})) or None

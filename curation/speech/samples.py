@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
+from pydantic import Field
 
 from curation.media.clips import SPEECH_RATE_HZ
+from curation.ranges import NotNegative, Positive
 from curation.rows import derived_id
 from curation.stage import Stage
 from curation.text.spacing import join_words
@@ -25,9 +27,9 @@ class MakeSamples(Stage):
     For `asr`, every utterance is a sample as it stands, its audio the question and its text the answer.
     """
 
-    max_silence_s: float = 10.0
-    max_sample_s: float = 180.0
-    tasks: tuple[Task, ...] = ("interleaved", "asr")
+    max_silence_s: NotNegative = 10.0
+    max_sample_s: Positive = 180.0
+    tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = ("interleaved", "asr")
 
     reads = (
         *("number", "span", "speech_start", "speech_end", "speech_s", "text", "words", "pauses"),

@@ -1,8 +1,8 @@
 """Whose text is whose: subtitles put to the stretches of speech that they belong to.
 
 Subtitles are shown a little early or late, and their borders are not those of speech. So a cue counts as a whole: the
-speech stretches that it covers are joined to one utterance, and its text is never torn, unless the utterance would be
-too long; then its words go to the stretches in proportion to their speech.
+speech stretches that it covers are joined to one utterance, and its text is never torn, unless the utterance, or a
+silence in it, would be too long; then its words go to the stretches in proportion to their speech.
 """
 
 from bisect import bisect_left, bisect_right
@@ -52,6 +52,7 @@ def place_cues(
     regions: Sequence[tuple[int, int]],
     cues: Sequence[dict[str, Any]] | None,
     max_utterance_s: float,
+    max_pause_s: float,
     min_overlap: float,
     total: int,
 ) -> tuple[list[Segment], list[Segment]]:
@@ -60,7 +61,8 @@ def place_cues(
     Args:
         regions: stretches of speech (start, end), sorted and disjoint, in ticks.
         cues: with start_s, end_s (None for text without times, which covers the recording) and text; None without any.
-        max_utterance_s: stretches are joined under a cue up to this length.
+        max_utterance_s: stretches are joined under a cue up to this length,
+        max_pause_s: and across silences up to this one. A text without times would bridge any.
         min_overlap: share of a cue that must be speech.
         total: length of the recording in ticks.
     """
@@ -76,7 +78,8 @@ def place_cues(
             spoken.append(cue)
         else:
             orphans.append(Segment(cue.start, max(cue.end, cue.start + 1), 0, cue.text, cue.overlap))
-    groups = _joined(regions, spoken, round(max_utterance_s * SPEECH_RATE_HZ))
+    longest, pause = round(max_utterance_s * SPEECH_RATE_HZ), round(max_pause_s * SPEECH_RATE_HZ)
+    groups = _joined(regions, spoken, longest, pause)
     texts: list[list[str]] = [[] for _ in groups]
     for cue in spoken:
         _share(cue, before, groups, texts)
@@ -115,16 +118,21 @@ def _place(cue: dict[str, Any], starts: Sequence[int], ends: Sequence[int], befo
     return _Cue(start, end, cue["text"], covered, shared / max(end - start, 1))
 
 
-def _joined(regions: Sequence[tuple[int, int]], cues: Sequence[_Cue], longest: int) -> list[list[int]]:
-    """Groups of neighbouring regions that are one utterance, because one cue covers them."""
+def _joined(regions: Sequence[tuple[int, int]], cues: Sequence[_Cue], longest: int, pause: int) -> list[list[int]]:
+    """Groups of neighbouring regions that are one utterance, because one cue covers them.
+
+    Args:
+        longest: ticks that a group may have, and `pause` those between two of its regions.
+    """
     opened = [0] * (len(regions) + 1)
     for cue in cues:
         opened[cue.regions[0]] += 1
         opened[cue.regions[-1]] -= 1
     links = list(accumulate(opened))
     groups: list[list[int]] = []
-    for i, (_, end) in enumerate(regions):
-        if groups and links[i - 1] and end - regions[groups[-1][0]][0] <= longest:
+    for i, (start, end) in enumerate(regions):
+        near = i > 0 and start - regions[i - 1][1] <= pause
+        if near and links[i - 1] and end - regions[groups[-1][0]][0] <= longest:
             groups[-1].append(i)
         else:
             groups.append([i])

@@ -23,6 +23,7 @@ class Transcribe(Stage):
 
     locators = ("uri",)
     costly = True
+    packages = ("av",)
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -7,9 +7,10 @@ from typing import Any
 import pyarrow as pa
 
 from curation.engines.voice_activity import Silero, VoiceActivity
-from curation.media.audio import decode_blocks
+from curation.media.audio import check_content, decode_blocks
 from curation.media.clips import SPEECH_RATE_HZ
 from curation.media.subtitles import read_subtitles
+from curation.ranges import NotNegative, Positive, Share, check
 from curation.rows import derived_id
 from curation.speech.regions import speech_regions
 from curation.speech.subtitles import Segment, place_cues
@@ -17,6 +18,9 @@ from curation.stage import Stage, mark, measure_each
 from schemas.ledger import REJECTED
 from schemas.spans import span
 from schemas.speech import CUE, UTTERANCE
+
+LEAST_UTTERANCE_S = 8 * 512 / SPEECH_RATE_HZ
+"""Eight frames of the model: what `speech_regions` needs to find a cut in."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class SpeechProbability(Stage):
     writes = ("speech_probability", "samples")
     locators = ("uri",)
     costly = True
+    packages = ("av",)
 
     def __call__(self, recordings: pa.Table) -> pa.Table:
         columns = {"speech_probability": pa.list_(pa.float32()), "samples": pa.int64()}
@@ -42,7 +47,7 @@ class SpeechProbability(Stage):
 
         def counted() -> Any:
             nonlocal samples
-            for block in decode_blocks(recording["uri"], channel=recording["channel"]):
+            for block in decode_blocks(recording["uri"], content=recording["media_hash"], channel=recording["channel"]):
                 samples += len(block)
                 yield block
 
@@ -67,15 +72,18 @@ class Subtitles(Stage):
     def _read(self, recording: dict[str, Any]) -> dict[str, Any]:
         if recording["sidecar"] is None or not self.wanted:
             return {"cues": None}
-        return {"cues": [vars(cue) for cue in read_subtitles(recording["sidecar"], max_bytes=self.max_bytes)]}
+        cues = [vars(cue) for cue in read_subtitles(recording["sidecar"], max_bytes=self.max_bytes)]
+        check_content(recording["sidecar"], recording["sidecar_hash"])
+        return {"cues": cues}
 
 
 @dataclass(frozen=True)
 class Utterances(Stage):
     """Cut a recording to utterances where nobody speaks; what is between them is dropped.
 
-    With subtitles, a pause inside a cue does not end an utterance (unless it would pass `max_utterance_s`), so that a
-    cue's text is not torn; a cue without speech is a row of its own, rejected as `text_without_speech`.
+    With subtitles, a pause inside a cue does not end an utterance, so that a cue's text is not torn, unless the pause
+    is longer than `max_cue_pause_s` or the utterance would pass `max_utterance_s`: then the cue's words are shared by
+    speech. A cue without speech is a row of its own, rejected as `text_without_speech`.
 
     Attributes:
         threshold, exit_threshold: speech starts at a probability above the first, and ends below the second.
@@ -84,22 +92,38 @@ class Utterances(Stage):
         min_silence_s: shorter pauses do not end an utterance.
         pad_s: kept before and after, as far as the neighbours leave room.
         max_utterance_s: longer utterances are cut where speech is least likely.
+        max_cue_pause_s: the longest pause inside a cue that does not end an utterance.
         min_cue_overlap: share of a cue that must be speech, for its text to be spoken at all.
     """
 
-    threshold: float = 0.5
-    exit_threshold: float = 0.35
-    end_trim_s: float = 0.064
-    min_speech_s: float = 0.25
-    min_silence_s: float = 0.3
-    pad_s: float = 0.1
-    max_utterance_s: float = 30.0
-    min_cue_overlap: float = 0.2
+    threshold: Share = 0.5
+    exit_threshold: Share = 0.35
+    end_trim_s: NotNegative = 0.064
+    min_speech_s: NotNegative = 0.25
+    min_silence_s: NotNegative = 0.3
+    pad_s: NotNegative = 0.1
+    max_utterance_s: Positive = 30.0
+    max_cue_pause_s: NotNegative = 2.0
+    min_cue_overlap: Share = 0.2
 
     reads = ("media_hash", "channel", "speech_probability", "samples", "cues", "name", "language", "licence", "consent")
     writes = tuple(name for name in UTTERANCE.names if name != "parents")
     drops = ("speech_probability", "samples", "cues")
     makes = "utterance"
+    version = 3
+
+    def __post_init__(self) -> None:
+        least_s = max(4 * self.min_speech_s, LEAST_UTTERANCE_S)
+        check(self.exit_threshold > 0, f"utterances.exit_threshold: {self.exit_threshold} is not above 0")
+        check(
+            self.exit_threshold <= self.threshold,
+            f"utterances.exit_threshold: {self.exit_threshold} is above utterances.threshold, {self.threshold}",
+        )
+        check(
+            self.max_utterance_s >= least_s,
+            f"utterances.max_utterance_s: {self.max_utterance_s} leaves no room for cuts; with utterances.min_speech_s "
+            f"{self.min_speech_s} it is at least {least_s}",
+        )
 
     def __call__(self, recordings: pa.Table) -> pa.Table:
         utterances: list[dict[str, Any]] = []
@@ -134,7 +158,8 @@ class Utterances(Stage):
             total_samples=recording["samples"],
         )
         cues = recording["cues"]
-        spoken, orphans = place_cues(regions, cues, self.max_utterance_s, self.min_cue_overlap, recording["samples"])
+        limits = self.max_utterance_s, self.max_cue_pause_s, self.min_cue_overlap
+        spoken, orphans = place_cues(regions, cues, *limits, recording["samples"])
         return padded(spoken, round(self.pad_s * SPEECH_RATE_HZ), recording["samples"]), orphans
 
     def _row(self, recording: dict[str, Any], segment: Segment, number: int | None) -> dict[str, Any]:

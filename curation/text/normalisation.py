@@ -10,9 +10,9 @@ import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
 
 from curation.errors import EngineMissing
+from curation.text.numerals import MAX_DIGITS, chinese_digits, chinese_numeral, number_words, point_word
 
 Alternatives = tuple[tuple[str, ...], ...]
 """Ways to write the same, each in words."""
@@ -67,9 +67,6 @@ SPOKEN_FORMS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """What else a normalised word may be written as, per language; an empty form may be left out (fillers)."""
 
-MAX_NUMBER_DIGITS = 15
-"""Longer digit runs are read digit by digit only."""
-
 _INNER_APOSTROPHE = re.compile(r"(?<=[^\W_])['\u2019\u02bc\u2018`\u05f3\u05f4](?=[^\W_])")
 _ACRONYM_DOT = re.compile(r"(?<=\b[^\W\d_])\.(?=[^\W\d_]\b)")
 _IDLE_DOT = re.compile(r"(?<!\d)\.|\.(?!\d)")
@@ -77,7 +74,6 @@ _CURRENCY = re.compile(r"([$€£])\s?(\d+(?:[.,]\d+)*)")
 _COMMA_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _DOT_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:[. ]\d{3})+(?![\d.])")
 _DECIMAL_COMMA_SIGN = re.compile(r"(?<=\d),(?=\d)")
-_CHINESE_DIGITS = "零一二三四五六七八九"
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _KANA = re.compile("[\u3040-\u30ff]")
 
@@ -192,11 +188,11 @@ def _readings(number: str, after: str, language: str) -> Iterator[str]:
         yield from _chinese_readings(number)
         return
     whole, _, fraction = number.partition(".")
-    if len(whole) > MAX_NUMBER_DIGITS or len(fraction) > MAX_NUMBER_DIGITS:
+    if len(whole) > MAX_DIGITS or len(fraction) > MAX_DIGITS:
         yield from _digit_by_digit(number.replace(".", ""), language)
         return
     if fraction:
-        point = _point_word(language)
+        point = point_word(language)
         for start in _num2words(int(whole), language):
             yield from (f"{start} {point} {end}" for end in _digit_by_digit(fraction, language))
             yield from (f"{start} {point} {end}" for end in _num2words(int(fraction), language))
@@ -206,14 +202,14 @@ def _readings(number: str, after: str, language: str) -> Iterator[str]:
     if not (language == "en" and _is_suffix(after, language)):
         yield from _num2words(value, language)
     if after != "s":
-        yield from _num2words(value, language, to="ordinal")
+        yield from _num2words(value, language, form="ordinal")
     if language == "en" and (after == "s" or not _is_suffix(after, language)):
         yield from _english_readings(whole, plural=after == "s")
     if language == "de":
         yield from (words[3:] for words in _num2words(value, language) if words.startswith(("einhund", "eintaus")))
-        yield from (o + end for o in _num2words(value, language, to="ordinal") for end in "nrs")
+        yield from (o + end for o in _num2words(value, language, form="ordinal") for end in "nrs")
     if language != "en" and 1100 <= value < 2100:
-        yield from _num2words(value, language, to="year")
+        yield from _num2words(value, language, form="year")
     if not after:
         yield from _digit_by_digit(whole, language)
 
@@ -253,51 +249,26 @@ def _digit_by_digit(digits: str, language: str) -> Iterator[str]:
         yield "".join("〇一二三四五六七八九"[int(digit)] for digit in digits)
 
 
-def _num2words(value: int | Decimal, language: str, to: str = "cardinal") -> Iterator[str]:
+def _num2words(value: int | Decimal, language: str, form: str = "cardinal") -> Iterator[str]:
     """The words of a number; none where the language, or this form of it, is not known."""
-    try:
-        from num2words import num2words
-    except ImportError as error:
-        raise EngineMissing("numbers in transcripts need num2words; pip install 'omni-curation[speech]'") from error
-    try:
-        yield str(num2words(value, lang=language, to=to))
-    except (NotImplementedError, AttributeError, ValueError, TypeError, IndexError, KeyError, OverflowError):
-        return  # num2words lacks forms in some languages, and says so by whichever of these its code meets first
-
-
-@lru_cache(maxsize=256)
-def _point_word(language: str) -> str:
-    from num2words import CONVERTER_CLASSES
-
-    converter: Any = CONVERTER_CLASSES.get(language)
-    word = getattr(converter, "pointword", "")
-    return word if isinstance(word, str) else ""
+    if (words := number_words(value, language, form)) is not None:
+        yield words
 
 
 def _chinese_readings(number: str) -> Iterator[str]:
     """Chinese numerals: positional (一千九百八十四; 两 or 二; 十 or 一十), and digit by digit with 零, 〇 or 幺."""
     whole, _, fraction = number.partition(".")
-    end = "点" + "".join(_CHINESE_DIGITS[int(digit)] for digit in fraction) if fraction else ""
+    end = "点" + chinese_digits(fraction) if fraction else ""
     if len(whole) <= 16:
-        plain = _chinese_positional(int(whole))
+        plain = chinese_numeral(int(whole))
         two = re.sub("二(?=[百千万亿])", "两", plain)
         for reading in (plain, two, plain.removeprefix("一") if plain.startswith("一十") else plain):
             yield reading + end
         if whole == "2":
             yield "两" + end
-    digits = "".join(_CHINESE_DIGITS[int(digit)] for digit in whole)
+    digits = chinese_digits(whole)
     for reading in (digits, digits.replace("零", "〇"), digits.replace("一", "幺")):
         yield reading + end
-
-
-def _chinese_positional(value: int) -> str:
-    """A whole number below 10**16 in words, with 一十 for ten."""
-    for size, unit in ((10**8, "亿"), (10**4, "万"), (1000, "千"), (100, "百"), (10, "十")):
-        if value >= size:
-            head, rest = divmod(value, size)
-            gap = "零" if 0 < rest < size // 10 else ""
-            return _chinese_positional(head) + unit + gap + (_chinese_positional(rest) if rest else "")
-    return _CHINESE_DIGITS[value]
 
 
 def _is_chinese(text: str, language: str) -> bool:

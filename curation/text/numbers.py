@@ -11,11 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from curation.errors import EngineMissing
 from curation.text.normalisation import DECIMAL_COMMA, SYMBOL_WORDS, UNSPACED, base_language
+from curation.text.numerals import MAX_DIGITS, chinese_digits, chinese_numeral, has_number_words, number_words
 
-MAX_DIGITS = 15
-"""Longer numbers are read digit by digit, as people do."""
 YEARS = range(1100, 2100)
 """Four bare digits in this range are read as a year in English ("nineteen eighty-four")."""
 
@@ -41,7 +39,6 @@ _ENGLISH = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _NUMBER = re.compile(r"(\d+(?:[.,]\d+)*)")
-_HAN_DIGITS, _HAN_UNITS = "零一二三四五六七八九", ("", "十", "百", "千")
 
 
 @dataclass(frozen=True)
@@ -184,32 +181,15 @@ def _number_in(number: str, language: str) -> list[str]:
     number = number.replace(",", ".").strip(".")
     whole, _, decimals = number.partition(".")
     if language == "zh" and len(whole) <= 8 and "." not in decimals:
-        return [_in_han(int(whole)) + ("点" if decimals else "") + "".join(_HAN_DIGITS[int(d)] for d in decimals)]
+        said = re.sub("^一十", "十", chinese_numeral(int(whole)))
+        return [said + ("点" + chinese_digits(decimals) if decimals else "")]
     return list(_words(number, language)) if "." not in decimals else [number]
-
-
-def _in_han(value: int) -> str:
-    """A number below 10^8 in Chinese numerals: 20305 is 二万零三百零五."""
-    if value >= 10_000:
-        low = value % 10_000
-        return _in_han(value // 10_000) + "万" + (("零" if low < 1000 else "") + _in_han(low) if low else "")
-    text, digits = "", str(value)
-    for place, digit in zip(range(len(digits) - 1, -1, -1), digits, strict=True):
-        text += _HAN_DIGITS[int(digit)] + (_HAN_UNITS[place] if digit != "0" else "")
-    text = re.sub("零+", "零", text)
-    text = text if text == "零" else text.rstrip("零")
-    return text[1:] if text.startswith("一十") else text
 
 
 @lru_cache(maxsize=4096)
 def _words(number: str, language: str, reading: str = "cardinal") -> tuple[str, ...]:
     """A number such as "1984" or "3.5" in words; the digits one by one where it is long or begins with zeros."""
-    try:
-        from num2words import CONVERTER_CLASSES, num2words  # type: ignore[import-untyped,unused-ignore]
-    except ImportError as error:
-        raise EngineMissing("numbers: num2words is not installed; pip install 'omni-curation[speech]'") from error
-
-    if language not in CONVERTER_CLASSES:
+    if not has_number_words(language):
         return (number,)
     whole, _, decimals = number.partition(".")
     if decimals and language == "en":
@@ -217,8 +197,7 @@ def _words(number: str, language: str, reading: str = "cardinal") -> tuple[str, 
     if len(number) > MAX_DIGITS or (whole.startswith("0") and len(whole) > 1):
         return tuple(word for digit in number if digit.isdecimal() for word in _words(str(int(digit)), language))
     ascii_number = "".join(c if c == "." else str(int(c)) for c in number)
-    try:
-        said = num2words(ascii_number, lang=language, to=reading)
-    except (NotImplementedError, ArithmeticError, ValueError, TypeError, IndexError, KeyError, AttributeError):
+    said = number_words(ascii_number, language, reading)
+    if said is None:
         return (number,)
     return tuple(part for word in re.split(r"[\s,\-]+", said.lower()) if (part := word.strip(".")))

@@ -10,9 +10,14 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
-from curation.errors import EngineMissing
+from curation.errors import EngineMissing, LanguageUnsupported
 from curation.text.normalisation import base_language
 from curation.text.numbers import WrittenWord, read_aloud
+
+PACKAGES = ("num2words", "uroman")
+"""Distributions whose versions shape a romanisation."""
+LANGUAGE_PACKAGES = ("sudachipy", "sudachidict-core")
+"""The same, for some languages alone."""
 
 _ISO_639_3 = {
     "ar": "ara", "be": "bel", "bg": "bul", "de": "deu", "el": "ell", "en": "eng", "fa": "fas", "ja": "jpn",
@@ -44,8 +49,8 @@ def romanise(text: str, language: str | None) -> list[RomanToken]:
     Text that is ASCII once numbers are spoken costs no uroman, which would leave it as it is.
 
     Raises:
-        EngineMissing: the text is not ASCII and uroman is not installed, or it is Japanese with Chinese characters and
-            SudachiPy is not.
+        EngineMissing: the text is not ASCII and uroman is not installed, or it holds numbers and num2words is not.
+        LanguageUnsupported: the text is Japanese with Chinese characters, and SudachiPy is not installed.
     """
     words = read_aloud(text, language)
     tag = base_language(language)
@@ -135,5 +140,6 @@ def _sudachi() -> Any:
 
         return Dictionary(dict="core").tokenizer()
     except ImportError as error:
-        reason = "Japanese is read by SudachiPy: pip install 'omni-curation[japanese]'"
-        raise EngineMissing(f"romanisation: {reason}") from error
+        raise LanguageUnsupported(
+            "Japanese with Chinese characters is read by SudachiPy; pip install 'omni-curation[japanese]'"
+        ) from error

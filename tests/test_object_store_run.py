@@ -1,0 +1,29 @@
+"""A whole run on an object store: the same shards as on disk, found again, verified, audited."""
+
+import hashlib
+from pathlib import Path
+
+from small_corpus import READ_ALONG, audit, curate, run, speak_corpus
+
+from curation.store.objects import Store
+from curation.store.versions import read_version
+
+
+def test_a_run_on_an_object_store_gives_the_shards_of_a_run_on_disk(s3: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    speak_corpus(tmp_path / "in")
+    url = f"{s3}/curated"
+    on_disk = run(tmp_path / "in", tmp_path / "store", *READ_ALONG)
+    assert on_disk.code == 0, on_disk.err
+    away = run(tmp_path / "in", url, *READ_ALONG)
+    assert away.code == 0, away.err
+    here, there = read_version(Store(tmp_path / "store"), "speech"), read_version(Store(url), "speech")
+    assert [shard.sha256 for shard in there.shards] == [shard.sha256 for shard in here.shards] and here.shards
+    for shard in there.shards:
+        assert hashlib.sha256(Store(url).read(shard.path)).hexdigest() == shard.sha256
+    assert there.content() == here.content()
+    again = run(tmp_path / "in", url, *READ_ALONG)
+    assert "nothing changed since version speech/1" in again.out
+    assert curate("verify", "--store", url).code == 0
+    question = "select node, verdict, count(*) as rows from ledger group by all order by all"
+    assert audit(url, question) == audit(tmp_path / "store", question)
