@@ -128,7 +128,8 @@ def version_files(pipeline: Pipeline, version: Version, packs: Sequence[Receipt]
     """The card, the indexes and Energon's files, by their path in the version's folder."""
     files: dict[str, bytes] = {}
     subsets = []
-    pack = next(node for node in pipeline.nodes if isinstance(node, Pack))
+    shelves = [node for node in pipeline.nodes if isinstance(node, Pack)]
+    told = {name: words for node in shelves for name, words in node.layout.subsets.items()}
     for name in sorted({shard.subset for shard in version.shards}):
         tables = []
         mine = [shard for shard in version.shards if shard.subset == name]
@@ -145,12 +146,12 @@ def version_files(pipeline: Pipeline, version: Version, packs: Sequence[Receipt]
         extensions = tuple(part["extension"] for part in index["parts"][0].as_py())
         splits = {"train": len(mine)}
         size = sum(shard.size for shard in mine)
-        subsets.append(Subset(name, pack.layout.subsets.get(name, ""), extensions, splits, size, _languages(index)))
+        subsets.append(Subset(name, told.get(name, ""), extensions, splits, size, _languages(index)))
     files["README.md"] = dataset_card(
         title=version.dataset,
         version=str(version.number),
         subsets=subsets,
-        sources=_terms(version, pack.source, store),
+        sources=[terms for node in shelves for terms in _terms(version, node.source, store)],
         engines=[_use(pipeline, engine) for engine in pipeline.engines()],
         funnel=[row for node in version.nodes for row in funnel_rows(node)],
         recipe=yaml.safe_dump(version.recipe, sort_keys=False, allow_unicode=True),
