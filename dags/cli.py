@@ -98,6 +98,7 @@ def run(
         str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; local by default.")
     ] = None,
     unit_timeout_s: Annotated[float, typer.Option(min=1, help="A unit that takes longer counts as dead.")] = 3600.0,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do units with failed rows again.")] = False,
 ) -> None:
     """Run a recipe to a version. What is done is not done again."""
     job = read_job(recipe, set_, limit)
@@ -105,7 +106,7 @@ def run(
     if runner is RunnerName.ray:
         chosen = RayRunner(workers=workers, address=address, unit_timeout_s=unit_timeout_s)
     with LiveProgress(console) as progress:
-        version, is_new = run_job(job, Store(store), chosen, progress)
+        version, is_new = run_job(job, Store(store), chosen, progress, retry_failed=retry_failed)
     print_funnel(version)
     if any(node.verdicts(FAILED) for node in version.nodes):
         question = "select uri, stage, error from ledger where verdict = 'failed' order by uri, node"

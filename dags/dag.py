@@ -93,7 +93,9 @@ def missing_engines(job: Job) -> list[tuple[Engine | Stage, str]]:
     return [(needs, reason) for needs in needing if (reason := needs.missing())]
 
 
-def run_job(job: Job, store: Store, runner: Runner, watcher: Watcher) -> tuple[Version, bool]:
+def run_job(
+    job: Job, store: Store, runner: Runner, watcher: Watcher, *, retry_failed: bool = False
+) -> tuple[Version, bool]:
     """Run a job to a version; whatever is done already is used. Returns the version and whether it is new.
 
     Raises:
@@ -105,7 +107,7 @@ def run_job(job: Job, store: Store, runner: Runner, watcher: Watcher) -> tuple[V
     if missing := missing_engines(job):
         raise EngineMissing("\n".join(reason for _, reason in missing))
     store.sweep()
-    run = Run(job.pipeline, store)
+    run = Run(job.pipeline, store, retry_failed)
     run.check()
     dataset = job.pipeline.dataset
     record = begin_run(store, dataset, job.name)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from toy import items, pipeline, run_toy
+from toy import RaiseWhile, decisions, items, pipeline, run_toy, single
 
 from curation.errors import StoreError
 from curation.store.objects import Store
@@ -150,3 +150,20 @@ def test_two_runs_on_one_store_at_once_end_in_the_same_content(
     version = read_version(Store(tmp_path), "toy")
     assert shards(tmp_path, version)[0][1] == shards(*undisturbed)[0][1]
     assert version.content() == undisturbed[1].content()
+
+
+def test_rows_that_failed_are_tried_again_when_asked_and_only_then(tmp_path: Path) -> None:
+    trouble = tmp_path / "trouble"
+    trouble.touch()
+    chosen = single([RaiseWhile(str(trouble), 3)], [1, 2, 3, 4])
+    store = Store(tmp_path / "store")
+
+    def verdicts(*, retry_failed: bool) -> list[str]:
+        version, _ = run_toy(chosen, store, retry_failed=retry_failed)
+        return sorted(entry["verdict"] for entry in decisions(store, version, "only").values())
+
+    assert verdicts(retry_failed=False) == ["failed", "kept", "kept", "kept"]
+    trouble.unlink()
+    assert verdicts(retry_failed=False) == ["failed", "kept", "kept", "kept"]
+    assert verdicts(retry_failed=True) == ["kept"] * 4
+    assert verdicts(retry_failed=False) == ["kept"] * 4

@@ -164,6 +164,20 @@ class RaiseOn(Stage):
 
 
 @dataclass(frozen=True)
+class RaiseWhile(Stage):
+    """Raise for a value as long as a file is there: trouble that passes."""
+
+    trouble: str = ""
+    value: int = 0
+    reads = ("value",)
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        if self.value in rows["value"].to_pylist() and Path(self.trouble).exists():
+            raise OSError("the disk is away")
+        return rows
+
+
+@dataclass(frozen=True)
 class KillOn(Stage):
     """A codec that takes its process along."""
 
@@ -362,9 +376,11 @@ def pipeline(rows: pa.Table, stages: Sequence[Stage] = (), target: float = 4.0) 
     return Pipeline("toy", nodes)
 
 
-def run_toy(chosen: Pipeline, store: Store, runner: Runner | None = None) -> tuple[Version, bool]:
+def run_toy(
+    chosen: Pipeline, store: Store, runner: Runner | None = None, *, retry_failed: bool = False
+) -> tuple[Version, bool]:
     """A run to a version, quietly; failures are judged by nobody."""
-    run, runner = Run(chosen, store), runner or InlineRunner()
+    run, runner = Run(chosen, store, retry_failed), runner or InlineRunner()
     run.check()
     with Path(os.devnull).open("w") as nowhere, LiveProgress(Console(file=nowhere)) as progress:
         try:

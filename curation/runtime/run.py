@@ -14,9 +14,9 @@ from curation.runtime.nodes import WHOLE, Listing, Map, Node, Pack, Pinned, Pipe
 from curation.runtime.tasks import Input, Task
 from curation.runtime.units import PLANNING_COLUMNS, cut, unit_name
 from curation.store.objects import Store
-from curation.store.parts import PartFile, Receipt, find_receipt, put_table
+from curation.store.parts import PartFile, Receipt, find_receipt, put_table, receipt_path
 from curation.store.versions import read_version
-from schemas.ledger import KEPT
+from schemas.ledger import FAILED, KEPT
 from schemas.rows import ROW_COLUMNS
 
 
@@ -53,10 +53,16 @@ class NodePlan:
 
 @dataclass
 class Run:
-    """One pass of a pipeline over a store."""
+    """One pass of a pipeline over a store.
+
+    Attributes:
+        retry_failed: units with failed rows are done again: what failed may have been a disk or a network. Their
+            receipts go; versions that list their parts keep them.
+    """
 
     pipeline: Pipeline
     store: Store
+    retry_failed: bool = False
     receipts: dict[str, list[Receipt]] = field(default_factory=dict)
     _order: dict[str, list[str]] = field(default_factory=dict)
     _listed: dict[str, pa.Table] = field(default_factory=dict)
@@ -131,12 +137,23 @@ class Run:
             return NodePlan(node, None, None)
         tasks = self._tasks(node)
         self._order[node.name] = [task.part for task in tasks]
-        found = [(task, find_receipt(self.store, task.part)) for task in tasks]
+        found = [(task, self._found(task, write)) for task in tasks]
         return NodePlan(
             node,
             [receipt for _, receipt in found if receipt is not None],
             [task for task, receipt in found if receipt is None],
         )
+
+    def _found(self, task: Task, write: bool) -> Receipt | None:
+        """The receipt of a task that is done, and need not be done again."""
+        receipt = find_receipt(self.store, task.part)
+        if receipt is None or not self.retry_failed:
+            return receipt
+        if not any(counts.get(FAILED) for counts in receipt.counts.values()):
+            return receipt
+        if write:
+            self.store.delete(receipt_path(task.part))
+        return None
 
     def _list(self, node: Listing, write: bool) -> Receipt:
         """The listing as a part, so that all nodes read their input alike; a plan writes none."""
