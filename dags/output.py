@@ -72,12 +72,12 @@ def print_funnel(version: Version) -> None:
 
 def print_engines(job: Job) -> None:
     """The engines of a job with their licences and limits."""
-    engines = job.pipeline.engines()
-    rows = [
-        (e.label, e.code_licence or "-", e.weights_licence or "-", "no" if e.missing() else "yes", e.limits)
-        for e in engines
-    ]
-    print_table(("engine", "code", "weights", "here", "limits"), rows)
+    rows = []
+    for engine in job.pipeline.engines():
+        role = next(type(stage).__name__ for stage in job.pipeline.stages() if engine in stage.engines())
+        licences = (engine.code_licence or "-", engine.weights_licence or "-")
+        rows.append((role, engine.label, *licences, "no" if engine.missing() else "yes", engine.limits))
+    print_table(("for", "engine", "code", "weights", "here", "limits"), rows)
 
 
 def print_versions(versions: Sequence[Version]) -> None:

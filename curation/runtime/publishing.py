@@ -130,7 +130,7 @@ def version_files(pipeline: Pipeline, version: Version, packs: Sequence[Receipt]
     subsets = []
     shelves = [node for node in pipeline.nodes if isinstance(node, Pack)]
     told = {name: words for node in shelves for name, words in node.layout.subsets.items()}
-    for name in sorted({shard.subset for shard in version.shards}):
+    for name in sorted({shard.subset for shard in version.shards}, key=lambda name: ([*told, name].index(name), name)):
         tables = []
         mine = [shard for shard in version.shards if shard.subset == name]
         parts = {receipt.files["shard"].path: receipt for receipt in packs}
