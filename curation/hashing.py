@@ -28,16 +28,17 @@ def bytes_digest(data: bytes | memoryview) -> str:
 def file_digest(path: Path) -> str:
     """xxh3-128, in hex, of a file's bytes, or of all files below a folder with their names.
 
-    Remembered within the process while size and time of change stay: weights are asked for again and again.
+    Remembered within the process while size, times of change and place on disk stay: weights are asked for again and
+    again.
     """
     if path.is_dir():
         return digest({str(p.relative_to(path)): file_digest(p) for p in sorted(path.rglob("*")) if p.is_file()})
     status = path.stat()
-    return _file_digest(path, status.st_size, status.st_mtime_ns)
+    return _file_digest(path, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
 
 
 @lru_cache(maxsize=1024)
-def _file_digest(path: Path, size: int, modified_ns: int) -> str:
+def _file_digest(path: Path, state_of_file: tuple[int, ...]) -> str:
     state = xxhash.xxh3_128()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from curation.runtime.nodes import Listing, Pinned
 from curation.runtime.progress import LiveProgress
 from curation.runtime.ray_runner import RayRunner
 from curation.runtime.run import Run, Runner
+from curation.store.garbage import garbage, remove
 from curation.store.objects import Store
 from curation.store.runs import runs
 from curation.store.versions import Version, datasets, read_version, version_numbers
@@ -168,6 +170,23 @@ def audit(
     print_rows(rows)
     if known:
         print_table(("of this row", "is"), known.items())
+
+
+@app.command()
+def gc(
+    store: StoreOption = "store",
+    older_than_h: Annotated[float, typer.Option(min=0, help="Spare what was put since; a run may be using it.")] = 24.0,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove it; without, only tell.")] = False,
+) -> None:
+    """Tell, or remove, the parts that no version lists."""
+    opened = _existing(store)
+    found = garbage(opened, older_than_h * 3600, time.time())
+    size = sum(one.size for one in found) / 1e6
+    if delete:
+        remove(opened, found)
+    say(
+        f"{len(found)} objects, {size:.1f} MB, {'removed' if delete else 'are listed by no version; --delete removes them'}"
+    )
 
 
 @app.command()

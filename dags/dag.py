@@ -1,11 +1,12 @@
 """Which pipelines there are, and the running of one from a recipe to a version."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from curation.engines.engine import Engine
-from curation.errors import CurateError, EngineMissing, LicenceRefused, RecipeError
+from curation.errors import CurateError, EngineMissing, LicenceRefused, RecipeError, StoreError
 from curation.recipe import Recipe, check_recipe, read_recipe
 from curation.runtime.nodes import Listing, Pipeline
 from curation.runtime.publishing import publish_run
@@ -117,7 +118,8 @@ def run_job(
             job.pipeline, job.resolved(), job.recipe.max_failed_share, receipts, store, limit=job.limit
         )
     except (CurateError, KeyboardInterrupt) as error:
-        end_run(store, dataset, record, str(error).partition("\n")[0] or "stopped")
+        with suppress(StoreError):  # a full disk, say: the error that ended the run is the one to tell
+            end_run(store, dataset, record, str(error).partition("\n")[0] or "stopped")
         raise
     finally:
         runner.close()

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, cast
@@ -26,6 +27,15 @@ STALE_AFTER_S = 24 * 3600
 ROW_GROUP_ROWS = 4096
 """Of Parquet objects: what a unit reads of a part that holds a whole corpus, at least."""
 SCHEME = re.compile(r"^[a-z][a-z0-9+.-]+://")
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object's name, its size in bytes, and when it was put, in seconds since 1970."""
+
+    name: str
+    size: int
+    modified_s: float
 
 
 class Store:
@@ -130,10 +140,19 @@ class Store:
             folder = self.local_path(prefix)
             found = (p.relative_to(self.root).as_posix() for p in folder.rglob("*") if p.is_file())
             return sorted(name for name in found if TEMPORARY not in name)
+        return [found.name for found in self.objects(prefix)]
+
+    def objects(self, prefix: str) -> list[StoredObject]:
+        """All objects below a folder with their sizes and ages, sorted by name."""
+        if self.is_local:
+            states = ((name, self.local_path(name).stat()) for name in self.names(prefix))
+            return [StoredObject(name, state.st_size, state.st_mtime) for name, state in states]
         import obstore
 
         with self._explained(f"list {prefix or 'everything'} in"):
-            return sorted(item["path"] for page in obstore.list(self._remote, prefix=prefix) for item in page)
+            items = [item for page in obstore.list(self._remote, prefix=prefix) for item in page]
+        found = [StoredObject(item["path"], item["size"], item["last_modified"].timestamp()) for item in items]
+        return sorted(found, key=lambda one: one.name)
 
     def folders(self) -> list[str]:
         """Names of the folders at the root, sorted."""

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
+from curation.errors import StoreError
 from curation.store.objects import Store
 
 
@@ -38,7 +39,10 @@ def runs(store: Store, dataset: str) -> list[RunRecord]:
     """All runs of a dataset, in the order in which they began."""
     found: dict[int, RunRecord] = {}
     for name in store.names(f"{dataset}/_runs"):  # "1.began.json" comes before "1.ended.json"
-        record = RunRecord(**json.loads(store.read(name)))
+        try:
+            record = RunRecord(**json.loads(store.read(name)))
+        except (ValueError, TypeError) as error:
+            raise StoreError(f"{name} is damaged ({error}); delete it, nothing depends on it") from error
         found[record.number] = record
     return [found[number] for number in sorted(found)]
 
