@@ -184,9 +184,8 @@ def gc(
     size = sum(one.size for one in found) / 1e6
     if delete:
         remove(opened, found)
-    say(
-        f"{len(found)} objects, {size:.1f} MB, {'removed' if delete else 'are listed by no version; --delete removes them'}"
-    )
+    note = "removed" if delete else "listed by no version; --delete removes them"
+    say(f"{len(found)} objects, {size:.1f} MB: {note}")
 
 
 @app.command()
