@@ -110,7 +110,7 @@ class Utterances(Stage):
     writes = tuple(name for name in UTTERANCE.names if name != "parents")
     drops = ("speech_probability", "samples", "cues")
     makes = "utterance"
-    version = 3
+    version = 4
 
     def __post_init__(self) -> None:
         least_s = max(4 * self.min_speech_s, LEAST_UTTERANCE_S)
@@ -160,7 +160,8 @@ class Utterances(Stage):
         cues = recording["cues"]
         limits = self.max_utterance_s, self.max_cue_pause_s, self.min_cue_overlap
         spoken, orphans = place_cues(regions, cues, *limits, recording["samples"])
-        return padded(spoken, round(self.pad_s * SPEECH_RATE_HZ), recording["samples"]), orphans
+        pad, longest = round(self.pad_s * SPEECH_RATE_HZ), round(self.max_utterance_s * SPEECH_RATE_HZ)
+        return padded(spoken, pad, recording["samples"], longest), orphans
 
     def _row(self, recording: dict[str, Any], segment: Segment, number: int | None) -> dict[str, Any]:
         place = [segment.start, segment.end, number is None, segment.text]
@@ -179,13 +180,16 @@ class Utterances(Stage):
         }
 
 
-def padded(segments: Sequence[Segment], pad: int, total: int) -> list[Segment]:
-    """Segments with up to `pad` ticks more on both sides, never more than half of the gap to a neighbour."""
+def padded(segments: Sequence[Segment], pad: int, total: int, longest: int) -> list[Segment]:
+    """Segments with up to `pad` ticks more on both sides: of the gap to a neighbour half at most, and never to more than
+    `longest` in all, which is what recognisers take.
+    """
     result = []
     for i, segment in enumerate(segments):
         before = (segment.start - segments[i - 1].end) // 2 if i else segment.start
         after = (segments[i + 1].start - segment.end) // 2 if i + 1 < len(segments) else total - segment.end
-        result.append(segment.widened(min(pad, max(before, 0)), min(pad, max(after, 0))))
+        room = min(pad, max(0, longest - (segment.end - segment.start)) // 2)
+        result.append(segment.widened(min(room, max(before, 0)), min(room, max(after, 0))))
     return result
 
 
