@@ -181,8 +181,8 @@ class Utterances(Stage):
 
 
 def padded(segments: Sequence[Segment], pad: int, total: int, longest: int) -> list[Segment]:
-    """Segments with up to `pad` ticks more on both sides: of the gap to a neighbour half at most, and never to more than
-    `longest` in all, which is what recognisers take.
+    """Segments with up to `pad` ticks more on both sides: of the gap to a neighbour half at most, and never to more
+    than `longest` in all, which is what recognisers take.
     """
     result = []
     for i, segment in enumerate(segments):
