@@ -9,7 +9,7 @@ BENCH ?= .venv/bin/python -m benchmarks
 PYTEST ?= .venv/bin/python -m pytest -n 2 --dist loadfile
 
 DEMO_EXTRAS = speech,espeak
-ALL_EXTRAS = speech,espeak,japanese,whisper,ctc,feed,dev
+ALL_EXTRAS = speech,espeak,japanese,vision,open-clip,chat,whisper,ctc,feed,dev
 VENV = .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 # The build backend is pinned like the rest: it is installed first and used in place, not fetched for each build.

@@ -31,18 +31,23 @@ ENGINES_MAY_IMPORT = (
 )
 
 OPTIONAL = (
+    "ahocorasick",
     "datasets",
     "espeakng_loader",
     "faster_whisper",
+    "httpx",
     "num2words",
+    "open_clip",
     "opencc",
     "pandas",
     "pocketsphinx",
+    "py3langid",
     "silero_vad",
     "spacy",
     "sudachipy",
     "torch",
     "torchaudio",
+    "torchvision",
     "transformers",
     "uroman",
     "webdataset",

@@ -17,7 +17,7 @@ from curation.errors import RecipeError
 
 MAX_DEPTH = 10
 DATASET_NAME = "^[a-z0-9][a-z0-9_-]*$"
-STORE_FOLDERS = ("parts", "measures", "attempts", "corpora")
+STORE_FOLDERS = ("parts", "measures", "recordings", "attempts", "corpora")
 Model = TypeVar("Model", bound="Recipe")
 
 

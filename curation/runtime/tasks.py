@@ -1,11 +1,13 @@
 """A task: one unit of one node, with all that a worker needs to do it; and the doing of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from curation.engines import recordings
 from curation.runtime.chain import Outcome, run_chain
 from curation.runtime.nodes import Map, Pack, Reduce
 from curation.runtime.packing import pack
@@ -87,6 +89,7 @@ def in_this_process(store: Store, entering: Callable[[str], None] = lambda stage
 
     def run(task: Task, rows: pa.Table) -> Outcome:
         assert isinstance(task.node, Map)
+        recordings.bind(store)
         return run_chain(
             task.node.name,
             task.node.stages,
@@ -109,24 +112,28 @@ def load_rows(task: Task, store: Store) -> pa.Table:
     """A task's rows, in order of root, ordinal and row id, with its joined tables beside them."""
     columns = None
     if isinstance(task.node, Reduce):
-        columns = [*task.node.function.reads, "row_id", "root", "ordinal", "verdict"]
+        columns = list(dict.fromkeys([*task.node.function.reads, "row_id", "root", "ordinal", "verdict"]))
     tables = []
     for source in task.inputs:
         rows = store.read_table(source.path, columns, source.row_ids)
-        tables.append(rows.filter(pa.compute.equal(rows["verdict"], KEPT)))
+        tables.append(rows.filter(pc.equal(rows["verdict"], KEPT)))
     rows = pa.concat_tables(tables, promote_options="default")
     rows = rows.drop_columns([name for name in ("verdict", "digest") if name in rows.column_names])
     for path in task.joins:
-        rows = _joined(rows, store.read_table(path))
+        rows = _joined(rows, store.read_table(path, row_ids=rows["row_id"].to_pylist()))
     return rows.sort_by([("root", "ascending"), ("ordinal", "ascending"), ("row_id", "ascending")])
 
 
 def _joined(rows: pa.Table, table: pa.Table) -> pa.Table:
     """Rows with a small table's columns, by the columns that both have; rows without a match get nulls."""
     keys = [name for name in table.column_names if name in rows.column_names]
-    found = {tuple(row[key] for key in keys): row for row in table.to_pylist()}
-    wanted = [tuple(row[key] for key in keys) for row in rows.select(keys).to_pylist()]
+    places = pc.index_in(_key(rows, keys), value_set=_key(table, keys))
     for name in (name for name in table.column_names if name not in keys):
-        values = [found[key][name] if key in found else None for key in wanted]
-        rows = rows.append_column(name, pa.array(values, table.schema.field(name).type))
+        rows = rows.append_column(table.schema.field(name), table[name].take(places))
     return rows
+
+
+def _key(table: pa.Table, names: Sequence[str]) -> pa.Array:
+    """One value a row that stands for several columns."""
+    columns = [pc.cast(table[name].combine_chunks(), pa.string()) for name in names]
+    return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, "\x1f", null_handling="replace")

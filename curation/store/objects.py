@@ -109,13 +109,13 @@ class Store:
         """A Parquet object; of `columns`, those that it has.
 
         Args:
-            row_ids: only the rows with these; row groups that cannot hold one are not read.
+            row_ids: only the rows with these, if the object has `row_id`; row groups without are not read.
         """
         source = pa.BufferReader(self.read(name)) if not self.is_local else str(self.local_path(name))
         try:
             with pq.ParquetFile(source) as file:
                 wanted = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
-                if row_ids is None:
+                if row_ids is None or "row_id" not in file.schema_arrow.names:
                     return file.read(columns=wanted, use_threads=False)
                 rows = file.read_row_groups(_groups_with(file, row_ids), columns=wanted, use_threads=False)
                 return rows.filter(pc.is_in(rows["row_id"], pa.array(row_ids, pa.string())))
