@@ -1,0 +1,363 @@
+"""Pictures from bytes: what the header says, and RGB pixels, whole or at a fraction of the size.
+
+The format is decided by the first bytes alone, and only that format's reader sees the file: a file that is two things
+at once is the picture that it begins as, or nothing. Everything that a file can do wrong ends in a `MediaError`.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from stat import S_ISREG
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from curation.errors import MediaError, StageError
+from curation.hashing import bytes_digest
+
+FORMATS = ("jpeg", "png", "webp", "gif", "bmp")
+"""What can be read. Not among them, on purpose: formats that call other programs or name other files (EPS, SVG)."""
+
+MAX_SIDE = 2**31 - 1
+"""The largest that PNG has. A negative width in a BMP comes out as more."""
+
+MAX_SCANS = 500
+"""A progressive JPEG has some ten scans. Each costs a pass over the picture, so thousands of them are a bomb."""
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What the header of a picture says; no pixel is decoded for it."""
+
+    format: str
+    width: int
+    """As it is shown: after the rotation that EXIF asks for."""
+    height: int
+    mode: str
+    """Pillow's name for the kind of pixel: `L`, `RGB`, `CMYK`, `I;16`, `P` …"""
+    frames: int
+    """1 where it does not move; what the header claims where it is not counted (PNG)."""
+    orientation: int
+    """EXIF orientation, 1 to 8; 1 where there is none, or none that can be read."""
+    bytes: int
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+
+def read_image(path: str, *, content: str | None = None, max_bytes: int = 1 << 28) -> bytes:
+    """The bytes of a local file.
+
+    Args:
+        content: hash of the bytes when the file was scanned (`curation.hashing.bytes_digest`), which is made sure of.
+
+    Raises:
+        MediaError: not there, not a plain file, larger than `max_bytes`, or changed since.
+    """
+    try:
+        status = os.stat(path)
+        if not S_ISREG(status.st_mode):
+            raise MediaError(f"{path}: not a plain file")
+        if status.st_size > max_bytes:
+            raise MediaError(f"{path}: {status.st_size} bytes, more than {max_bytes}")
+        with open(path, "rb") as file:
+            data = file.read(max_bytes)
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be opened: {error.strerror}") from error
+    if content is not None and bytes_digest(data) != content:
+        raise MediaError(f"{path}: changed since it was scanned; run again")
+    return data
+
+
+def probe_image(data: bytes, *, formats: Sequence[str] = FORMATS) -> ImageInfo:
+    """What the header says. A PNG, GIF or WebP that ends before its time is found here already.
+
+    Args:
+        formats: those of `FORMATS` that are wanted.
+
+    Raises:
+        MediaError: empty, of no wanted format, or with a header that cannot be read.
+    """
+    return _probed(data, formats)[0]
+
+
+def decode_image(
+    data: bytes,
+    *,
+    max_pixels: int,
+    draft_side: int | None = None,
+    background: tuple[int, int, int] = (255, 255, 255),
+    formats: Sequence[str] = FORMATS,
+) -> NDArray[np.uint8]:
+    """The picture as it is shown, of shape (height, width, 3): turned as EXIF says, the first frame of several.
+
+    Transparent pixels lie on `background`; of 16 bits the upper 8 are kept; CMYK is turned to RGB without regard to
+    colour profiles, which are ignored throughout.
+
+    A file that ends early, a PNG with a wrong checksum and a stream that its decoder refuses are errors. libjpeg mends
+    damage in the middle of a JPEG by itself, so that is not found.
+
+    Args:
+        max_pixels: a header that claims more is refused before anything is decoded.
+        draft_side: the shorter side may come out smaller, but not below this. A JPEG is decoded at 1/2, 1/4 or 1/8,
+            which is much cheaper; what is still too large by a whole factor, and every other format, is averaged over
+            squares of that factor. None decodes at full size.
+
+    Raises:
+        MediaError: as `probe_image`, too many pixels, or pixels that cannot be decoded.
+    """
+    # A switch of Pillow that any library of the process may have set; a torn file would then come out grey.
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise StageError("a library has set PIL.ImageFile.LOAD_TRUNCATED_IMAGES, which hides truncated files; unset it")
+    info, image = _probed(data, formats)
+    if info.pixels > max_pixels:
+        raise MediaError(f"{info.width} x {info.height} pixels, more than {max_pixels}")
+    with _explained(info.format):
+        if info.format == "png":
+            _check_png(data)
+        if image is None:
+            image = WebPImageFile(BytesIO(data))
+        if draft_side is not None:
+            image.draft(None, (draft_side, draft_side))
+        image.load()
+        pixels = _rgb(image, background)
+        factor = min(pixels.size) // draft_side if draft_side else 1
+        upright = _turned(np.asarray(pixels.reduce(factor) if factor > 1 else pixels), info.orientation)
+    return np.ascontiguousarray(upright)
+
+
+@dataclass(frozen=True)
+class _Structure:
+    """What a walk over a file's blocks finds, without Pillow."""
+
+    frames: int = 1
+    exif: bytes | None = None
+    size: tuple[int, int] | None = None
+    mode: str | None = None
+
+
+def _probed(data: bytes, formats: Sequence[str]) -> tuple[ImageInfo, ImageFile.ImageFile | None]:
+    """The header's claims, and the opened file where Pillow was needed for them.
+
+    Readers are called by name, not through `Image.open`: its limit of pixels and its list of formats are global.
+    """
+    kind = _format(data, formats)
+    with _explained(kind):
+        structure = _WALKS[kind](data)
+        # Pillow's reader of WebP makes a canvas of the claimed size at once.
+        image = None if kind == "webp" else _READERS[kind](BytesIO(data))
+        width, height = structure.size or (image.size if image else (0, 0))
+        mode = structure.mode or (image.mode if image else "")
+        orientation = _orientation(structure.exif or (image.info.get("exif") if image else None))
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise MediaError(f"{kind} of {width} x {height} pixels")
+    if orientation >= 5:
+        width, height = height, width
+    return ImageInfo(kind, width, height, mode, structure.frames, orientation, len(data)), image
+
+
+def _format(data: bytes, formats: Sequence[str]) -> str:
+    if not data:
+        raise MediaError("empty file")
+    if data.startswith(b"\xff\xd8\xff"):
+        kind = "jpeg"
+    elif data.startswith(b"\x89PNG\r\n\x1a\n"):
+        kind = "png"
+    elif data.startswith((b"GIF87a", b"GIF89a")):
+        kind = "gif"
+    elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        kind = "webp"
+    elif data.startswith(b"BM"):
+        kind = "bmp"
+    else:
+        raise MediaError(f"begins with {data[:12]!r}: none of {', '.join(formats)}")
+    if kind not in formats:
+        raise MediaError(f"{kind}, which is none of {', '.join(formats)}")
+    return kind
+
+
+@contextmanager
+def _explained(kind: str) -> Iterator[None]:
+    try:
+        yield
+    except MediaError:
+        raise
+    # Pillow's readers raise whatever a damaged file leads them to, from IndexError to SyntaxError.
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise MediaError(f"{kind} that cannot be decoded: {reason}") from error
+
+
+def _orientation(exif: bytes | None) -> int:
+    if not exif:
+        return 1
+    tags = Image.Exif()
+    try:
+        tags.load(exif)
+        value = tags.get(ExifTags.Base.Orientation, 1)
+    # Every viewer shows a picture whose EXIF is damaged, unturned.
+    except Exception:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """The picture upright (Exif 2.32, tag 0x0112)."""
+    match orientation:
+        case 2:
+            return pixels[:, ::-1]
+        case 3:
+            return pixels[::-1, ::-1]
+        case 4:
+            return pixels[::-1]
+        case 5:
+            return pixels.transpose(1, 0, 2)
+        case 6:
+            return np.rot90(pixels, -1)
+        case 7:
+            return pixels.transpose(1, 0, 2)[::-1, ::-1]
+        case 8:
+            return np.rot90(pixels)
+        case _:
+            return pixels
+
+
+def _rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        canvas = Image.new("RGBA", image.size, (*background, 255))
+        canvas.alpha_composite(image.convert("RGBA"))
+        image = canvas
+    return image.convert("RGB")
+
+
+def _walk_jpeg(data: bytes) -> _Structure:
+    # Within coded data 0xFF is followed by 0, so a stray start of scan is rare: one in 64 KiB of what lies behind it.
+    if (scans := data.count(b"\xff\xda")) > MAX_SCANS:
+        raise MediaError(f"jpeg of {scans} scans, more than {MAX_SCANS}")
+    return _Structure()
+
+
+def _walk_bmp(data: bytes) -> _Structure:
+    return _Structure()
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name of each chunk, and where its content begins and ends (PNG 3rd edition, section 5.3)."""
+    start = 8
+    while start + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, start)
+        end = start + 8 + length
+        if end + 4 > len(data):
+            break
+        yield name, start + 8, end
+        if name == b"IEND":
+            return
+        start = end + 4
+    raise MediaError("png that ends before its last chunk")
+
+
+def _walk_png(data: bytes) -> _Structure:
+    frames, exif = 1, None
+    for name, start, end in _png_chunks(data):
+        if name == b"acTL" and end - start == 8:
+            frames = max(1, struct.unpack_from(">I", data, start)[0])
+        elif name == b"eXIf":
+            exif = data[start:end]
+    return _Structure(frames, exif)
+
+
+def _check_png(data: bytes) -> None:
+    """Pillow checks no sum of pixel data; chunks that are needed have an upper-case first letter."""
+    for name, start, end in _png_chunks(data):
+        needed = not name[0] & 0x20
+        if needed and zlib.crc32(memoryview(data)[start - 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+            raise MediaError(f"png with a wrong checksum in {name.decode('latin-1')!r} at byte {start - 8}")
+
+
+def _walk_gif(data: bytes) -> _Structure:
+    """Count the frames (GIF89a specification, appendix B); Pillow would decode its way to the last."""
+
+    def table(flags: int) -> int:
+        return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+    def after_blocks(at: int) -> int:
+        while length := data[at]:
+            at += length + 1
+        return at + 1
+
+    frames = 0
+    try:
+        at = 13 + table(data[10])
+        while (mark := data[at]) != 0x3B:
+            if mark == 0x2C:
+                frames += 1
+                at = after_blocks(at + 11 + table(data[at + 9]))
+            elif mark == 0x21:
+                at = after_blocks(at + 2)
+            elif mark == 0:  # padding between blocks, which some writers leave
+                at += 1
+            else:
+                raise MediaError(f"gif with an unknown block {mark:#04x} at byte {at}")
+    except IndexError:
+        raise MediaError("gif that ends before its trailer") from None
+    if not frames:
+        raise MediaError("gif without a frame")
+    return _Structure(frames)
+
+
+def _walk_webp(data: bytes) -> _Structure:
+    """Size, frames and EXIF from the chunks (RFC 9649, section 2)."""
+    end = 8 + int.from_bytes(data[4:8], "little")
+    if end > len(data) or end < 30:
+        raise MediaError(f"webp that ends before its time: {len(data)} bytes of {end}")
+    frames, exif, at = 0, None, 12
+    while at + 8 <= end:
+        name, length = struct.unpack_from("<4sI", data, at)
+        if at + 8 + length > end:
+            raise MediaError(f"webp whose chunk at byte {at} ends behind its file")
+        if name == b"ANMF":
+            frames += 1
+        elif name == b"EXIF":
+            exif = data[at + 8 : at + 8 + length]
+        at += 8 + length + length % 2
+    size, mode = _webp_canvas(data)
+    return _Structure(max(1, frames), exif, size, mode)
+
+
+def _webp_canvas(data: bytes) -> tuple[tuple[int, int], str]:
+    first = data[12:16]
+    if first == b"VP8X":
+        width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
+        return (width, height), "RGBA" if data[20] & 0x10 else "RGB"
+    if first == b"VP8L" and data[20] == 0x2F:
+        bits = int.from_bytes(data[21:25], "little")
+        return ((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1), "RGBA" if bits >> 28 & 1 else "RGB"
+    if first == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return (width & 0x3FFF, height & 0x3FFF), "RGB"
+    raise MediaError("webp without a picture")
+
+
+_READERS: dict[str, type[ImageFile.ImageFile]] = {
+    "jpeg": JpegImageFile,
+    "png": PngImageFile,
+    "gif": GifImageFile,
+    "bmp": BmpImageFile,
+}
+
+_WALKS = {"jpeg": _walk_jpeg, "png": _walk_png, "webp": _walk_webp, "gif": _walk_gif, "bmp": _walk_bmp}
