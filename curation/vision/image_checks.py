@@ -1,0 +1,297 @@
+"""Is a picture worth a look? Its size from the header; then one decode at draft scale for all that needs pixels."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import fsum, log2, sqrt
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from curation.errors import MediaError, RecipeError
+from curation.media.images import decode_image, probe_image, read_image
+from curation.stage import Stage, measure_each, reject, with_column
+from curation.vision.perceptual_hash import FRACTION_BITS, area_average, hamming_distance, luma, perceptual_hash
+
+Format = Literal["jpeg", "png", "webp", "gif", "bmp"]
+
+ALL_FORMATS: tuple[Format, ...] = get_args(Format)
+
+HEADER = {
+    "image_format": pa.string(),
+    "image_mode": pa.string(),
+    "width": pa.int32(),
+    "height": pa.int32(),
+    "short_side": pa.int32(),
+    "aspect_ratio": pa.float64(),
+    "frames": pa.int64(),
+}
+
+QUALITY = {
+    "contrast": pa.float64(),
+    "sharpness": pa.float64(),
+    "entropy": pa.float64(),
+    "colours": pa.int32(),
+    "flat_share": pa.float64(),
+    "perceptual_hash": pa.uint64(),
+}
+
+
+@dataclass(frozen=True)
+class ImageSize(Stage):
+    """Reject pictures that are too small, too large or too long by what their headers say; no pixel is decoded.
+
+    The limits are those of DataComp's basic filter (Gadre et al. 2023, appendix F); OBELICS has 150 and 2. A limit of
+    None is not applied.
+    """
+
+    min_side: int = 200
+    max_pixels: int | None = 64_000_000
+    max_aspect_ratio: float | None = 3.0
+    """Long side over short side."""
+    max_frames: int | None = None
+    formats: tuple[Format, ...] = ALL_FORMATS
+    content: str | None = None
+    """The column with the hash of a picture's file, which is then read at `uri`; None: the column `image` has the
+    bytes."""
+
+    writes = tuple(HEADER)
+    locators = ("uri",)
+    packages = ("pillow",)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.content or "image",)
+
+    def __call__(self, images: pa.Table) -> pa.Table:
+        measure = partial(of_image, self.content, partial(image_header, formats=self.formats))
+        images = measure_each(images, HEADER, measure)
+        short_side = images["short_side"]
+        mask = pc.less(short_side, self.min_side)
+        images = reject(images, mask, "image_too_small", value=short_side, limit=self.min_side)
+        pixels = pc.multiply(pc.cast(images["width"], pa.int64()), images["height"])
+        for value, limit, reason in (
+            (pixels, self.max_pixels, "too_many_pixels"),
+            (images["aspect_ratio"], self.max_aspect_ratio, "aspect_ratio"),
+            (images["frames"], self.max_frames, "too_many_frames"),
+        ):
+            if limit is not None:
+                images = reject(images, pc.greater(value, limit), reason, value=value, limit=limit)
+        return images
+
+
+@dataclass(frozen=True)
+class ImageQuality(Stage):
+    """Decode each picture once, at draft scale, and measure what `UsableImage` decides by, and its perceptual hash.
+
+    All measures are of the picture with its shorter side averaged down to `side`, so that they mean the same for a
+    photograph and its thumbnail; a smaller one is measured as it is.
+    """
+
+    side: int = 256
+    max_pixels: int = 64_000_000
+    flat_step: int = 2
+    """Neighbours whose brightness differs by no more are flat; of 255."""
+    formats: tuple[Format, ...] = ALL_FORMATS
+    content: str | None = None
+    """As `ImageSize`."""
+
+    writes = tuple(QUALITY)
+    locators = ("uri",)
+    packages = ("pillow", "numpy")
+    costly = True
+
+    def __post_init__(self) -> None:
+        if self.side < 32:
+            raise RecipeError(f"side: {self.side} is below 32, the grid of the perceptual hash")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.content or "image",)
+
+    def __call__(self, images: pa.Table) -> pa.Table:
+        return measure_each(images, QUALITY, partial(of_image, self.content, self.measure))
+
+    def measure(self, data: bytes) -> dict[str, Any]:
+        """The measures of one picture."""
+        rgb = decode_image(data, max_pixels=self.max_pixels, draft_side=self.side, formats=self.formats)
+        plane = at_side(luma(rgb), self.side)
+        histogram = np.bincount(plane.reshape(-1), minlength=256)
+        return {
+            "contrast": contrast(rgb, histogram),
+            "sharpness": sharpness(plane),
+            "entropy": entropy(histogram),
+            "colours": colours(rgb),
+            "flat_share": flat_share(plane, self.flat_step),
+            "perceptual_hash": perceptual_hash(plane),
+        }
+
+
+@dataclass(frozen=True)
+class UsableImage(Stage):
+    """Reject pictures that show nothing: blank, blurred, a placeholder. A limit of None is not applied.
+
+    A placeholder has a few pale colours on flat ground. Charts and logos come near it, so the limits take only what is
+    plainer and fainter than these; those that a source is known to serve ("image not available") are told by their
+    perceptual hash.
+    """
+
+    min_contrast: float | None = 4.0
+    min_sharpness: float | None = 10.0
+    min_entropy: float | None = None
+    max_placeholder_colours: int | None = 4
+    min_placeholder_flat_share: float = 0.98
+    max_placeholder_contrast: float = 20.0
+    known_placeholders: tuple[str, ...] = ()
+    """Perceptual hashes, as 16 hexadecimal digits."""
+    max_placeholder_distance: int = 4
+    """Bits of 64 in which a picture's hash may differ from that of a known placeholder."""
+
+    reads = tuple(QUALITY)
+    writes = ("placeholder_distance",)
+
+    def __post_init__(self) -> None:
+        for known in self.known_placeholders:
+            if len(known) != 16 or not set(known) <= set("0123456789abcdefABCDEF"):
+                raise RecipeError(f"known_placeholders: {known!r} is not 16 hexadecimal digits")
+
+    def __call__(self, images: pa.Table) -> pa.Table:
+        distances = placeholder_distances(images["perceptual_hash"].to_pylist(), self.known_placeholders)
+        images = with_column(images, "placeholder_distance", distances, pa.int32())
+        for column, limit, reason in (
+            ("contrast", self.min_contrast, "image_blank"),
+            ("entropy", self.min_entropy, "image_plain"),
+        ):
+            if limit is not None:
+                value = images[column]
+                images = reject(images, pc.less(value, limit), reason, value=value, limit=limit)
+        value, limit = images["placeholder_distance"], self.max_placeholder_distance
+        images = reject(images, pc.less_equal(value, limit), "known_placeholder", value=value, limit=limit)
+        if self.max_placeholder_colours is not None:
+            value, limit = images["flat_share"], self.min_placeholder_flat_share
+            few = pc.less_equal(images["colours"], self.max_placeholder_colours)
+            faint = pc.less_equal(images["contrast"], self.max_placeholder_contrast)
+            mask = pc.and_(pc.and_(few, faint), pc.greater_equal(value, limit))
+            images = reject(images, mask, "placeholder", value=value, limit=limit)
+        if self.min_sharpness is not None:
+            value, limit = images["sharpness"], self.min_sharpness
+            images = reject(images, pc.less(value, limit), "image_blurred", value=value, limit=limit)
+        return images
+
+
+def of_image(content: str | None, measure: Callable[[bytes], dict[str, Any]], row: dict[str, Any]) -> dict[str, Any]:
+    """Call `measure` with the bytes of a row's picture: its column `image`, or the file at `uri`.
+
+    Args:
+        content: the column with the hash of the file's bytes; None where the row has the bytes.
+
+    Raises:
+        MediaError: no bytes, or no picture; it names the file.
+    """
+    if content is not None:
+        data = read_image(row["uri"], content=row[content])
+    elif row["image"] is None:
+        raise MediaError(f"{row['uri']}: no picture")
+    else:
+        data = row["image"]
+    try:
+        return measure(data)
+    except MediaError as error:
+        raise MediaError(f"{row['uri']}: {error}") from error
+
+
+def image_header(data: bytes, formats: Sequence[str] = ALL_FORMATS) -> dict[str, Any]:
+    """The columns of `HEADER` for one picture."""
+    info = probe_image(data, formats=formats)
+    short, long = sorted((info.width, info.height))
+    return {
+        "image_format": info.format,
+        "image_mode": info.mode,
+        "width": info.width,
+        "height": info.height,
+        "short_side": short,
+        "aspect_ratio": long / short,
+        "frames": info.frames,
+    }
+
+
+def at_side(plane: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The plane with its shorter side averaged down to `side`; as it is where that is no longer."""
+    short = min(plane.shape)
+    if short <= side:
+        return plane
+    height, width = (max(side, (length * side + short // 2) // short) for length in plane.shape)
+    half = 1 << (FRACTION_BITS - 1)
+    return (area_average(plane, height, width) + half >> FRACTION_BITS).astype(np.uint8, order="C")
+
+
+def contrast(rgb: NDArray[np.uint8], histogram: NDArray[np.intp]) -> float:
+    """The largest standard deviation: of brightness, whose histogram is given, or of a channel.
+
+    Red on green of one brightness is no blank picture.
+    """
+    sample = sampled(rgb)
+    channels = (np.bincount(sample[..., channel].reshape(-1), minlength=256) for channel in range(3))
+    return max(_spread(counts) for counts in (histogram, *channels))
+
+
+def entropy(histogram: NDArray[np.intp]) -> float:
+    """Bits a pixel: −Σ p log2 p."""
+    counts: list[int] = histogram[histogram > 0].tolist()
+    total = sum(counts)
+    # Rounded, since the last digits of a logarithm are the machine's; never −0.
+    return abs(round(log2(total) - fsum(count * log2(count) for count in counts) / total, 9))
+
+
+def sharpness(plane: NDArray[np.uint8]) -> float:
+    """Variance of the Laplacian (Pech-Pacheco et al. 2000), with 4 neighbours; low where nothing has an edge."""
+    values = plane.astype(np.int16)
+    laplacian = np.zeros(values.shape, np.int16)
+    laplacian[1:-1] += np.diff(values, n=2, axis=0)
+    laplacian[:, 1:-1] += np.diff(values, n=2, axis=1)
+    squares = np.multiply(laplacian, laplacian, dtype=np.int32)
+    return _variance(laplacian.size, int(laplacian.sum()), int(squares.sum()))
+
+
+def colours(rgb: NDArray[np.uint8], share: float = 0.001) -> int:
+    """How many of the 4,096 colours of 4 bits a channel fill more than `share` of the picture."""
+    red, green, blue = np.moveaxis(sampled(rgb) >> 4, 2, 0)
+    names = red.astype(np.uint16) << 8 | green << 4 | blue
+    return int(np.count_nonzero(np.bincount(names.reshape(-1)) > share * names.size))
+
+
+def sampled(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Every second pixel both ways, which is plenty for a count of colours."""
+    return rgb[::2, ::2]
+
+
+def flat_share(plane: NDArray[np.uint8], step: int) -> float:
+    """Share of pixels whose right and lower neighbours differ from them by at most `step`."""
+    values = plane.astype(np.int16)
+    flat = np.ones(values.shape, bool)
+    flat[:-1] &= np.abs(np.diff(values, axis=0)) <= step
+    flat[:, :-1] &= np.abs(np.diff(values, axis=1)) <= step
+    return int(flat.sum()) / flat.size
+
+
+def placeholder_distances(hashes: Sequence[int | None], known: Sequence[str]) -> list[int | None]:
+    """Bits between each hash and the nearest known one; None where there is no hash, or none is known."""
+    if not known:
+        return [None] * len(hashes)
+    marks = np.array([int(one, 16) for one in known], np.uint64)
+    return [None if one is None else int(hamming_distance(np.array(one, np.uint64), marks).min()) for one in hashes]
+
+
+def _spread(histogram: NDArray[np.intp]) -> float:
+    """Standard deviation of values that were counted."""
+    values = np.arange(len(histogram))
+    sums = (int((histogram * powers).sum()) for powers in (values**0, values, values**2))
+    return sqrt(_variance(*sums))
+
+
+def _variance(count: int, total: int, squares: int) -> float:
+    """From exact sums of 1, x and x²."""
+    return (count * squares - total * total) / (count * count)

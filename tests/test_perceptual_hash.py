@@ -1,0 +1,152 @@
+"""The perceptual hash: the same for what looks the same, far apart for what does not, and the same bits everywhere."""
+
+import io
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from curation.media.images import decode_image
+from curation.vision.perceptual_hash import FRACTION_BITS, area_average, hamming_distance, luma, perceptual_hash
+
+NEAR = 6
+"""Bits within which a scaled or compressed copy stays; the same limit keeps unrelated pictures apart."""
+
+planes = arrays(np.uint8, st.tuples(st.integers(1, 70), st.integers(1, 70)))
+
+
+def hash_of(picture: Image.Image, kind: str = "PNG", **options: Any) -> int:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return perceptual_hash(luma(decode_image(buffer.getvalue(), max_pixels=10_000_000, draft_side=256)))
+
+
+def scene(seed: int) -> Image.Image:
+    """Coloured shapes on a ground that stands out from them."""
+    chance = np.random.default_rng(seed)
+    picture = Image.new("RGB", (384, 320), tuple(chance.integers(0, 90, 3).tolist()))
+    draw = ImageDraw.Draw(picture)
+    for _ in range(5):
+        x, y, size = chance.integers((0, 0, 40), (300, 240, 130)).tolist()
+        shape = draw.ellipse if chance.random() < 0.5 else draw.rectangle
+        shape((x, y, x + size, y + size), fill=tuple(chance.integers(90, 256, 3).tolist()))
+    return picture
+
+
+def distances_of_copies(picture: Image.Image) -> dict[str, int]:
+    """Bits by which the copies of a picture differ from it."""
+    own = hash_of(picture)
+    copies = {f"jpeg {quality}": hash_of(picture, "JPEG", quality=quality) for quality in (95, 75, 50, 30)}
+    for scale in (0.3, 0.5, 0.75, 1.5, 2):
+        size = (round(picture.width * scale), round(picture.height * scale))
+        for name, filter_ in (("lanczos", Image.Resampling.LANCZOS), ("bilinear", Image.Resampling.BILINEAR)):
+            copies[f"{name} {scale}"] = hash_of(picture.resize(size, filter_), "JPEG", quality=85)
+    copies["webp"] = hash_of(picture, "WEBP", quality=60)
+    return {name: (own ^ other).bit_count() for name, other in copies.items()}
+
+
+def test_copies_of_real_pictures_stay_near_and_others_are_far(media: Path) -> None:
+    files = sorted(path for path in (media / "images").iterdir() if path.stem != "truncated")
+    pictures = [Image.fromarray(decode_image(path.read_bytes(), max_pixels=10_000_000)) for path in files]
+    for picture in pictures:
+        assert max(distances_of_copies(picture).values()) <= NEAR
+    apart = [(hash_of(a) ^ hash_of(b)).bit_count() for a, b in combinations(pictures, 2)]
+    assert min(apart) >= 3 * NEAR
+
+
+def test_copies_of_rendered_scenes_stay_near_and_others_are_far() -> None:
+    scenes = [scene(seed) for seed in range(25)]
+    copies = [distance for one in scenes for distance in distances_of_copies(one).values()]
+    assert sum(distance <= NEAR for distance in copies) / len(copies) >= 0.99
+    hashes = np.array([hash_of(one) for one in scenes], np.uint64)
+    apart = hamming_distance(hashes[:, None], hashes[None])[np.triu_indices(len(scenes), 1)]
+    assert (apart <= NEAR).mean() <= 0.01
+    assert 28 <= apart.mean() <= 36
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))))
+@settings(max_examples=60, deadline=None)
+def test_a_lossless_copy_has_the_same_hash(pixels: NDArray[np.uint8]) -> None:
+    picture = Image.fromarray(pixels)
+    assert hash_of(picture, "PNG") == hash_of(picture, "WEBP", lossless=True) == hash_of(picture, "BMP")
+
+
+def test_the_bits_are_those_of_every_machine() -> None:
+    y, x = np.mgrid[:48, :80]
+    plane = ((x * 7 + y * 13 + x * y) % 251).astype(np.uint8)
+    assert f"{perceptual_hash(plane):016x}" == "c62ac50003af6fef"
+
+
+def test_a_plane_of_one_brightness_has_hash_zero() -> None:
+    for shape in ((1, 1), (10_000, 1), (31, 47), (256, 256)):
+        assert perceptual_hash(np.full(shape, 201, np.uint8)) == 0
+
+
+@given(planes)
+@settings(deadline=None)
+def test_a_hash_is_of_64_bits_and_repeats(plane: NDArray[np.uint8]) -> None:
+    first = perceptual_hash(plane)
+    assert 0 <= first < 2**64
+    assert perceptual_hash(np.asfortranarray(plane)) == first
+
+
+@given(planes)
+@settings(deadline=None)
+def test_the_transform_is_the_dct_of_the_averages(plane: NDArray[np.uint8]) -> None:
+    cells = area_average(plane, 32, 32) / 2**FRACTION_BITS
+    k, n = np.mgrid[1:9, :32]
+    waves = np.cos(np.pi * (2 * n + 1) * k / 64)
+    exact = waves @ cells @ waves.T
+    margin = exact - np.median(exact)
+    bits = np.array([int(bit) for bit in f"{perceptual_hash(plane):064b}"], bool).reshape(8, 8)
+    # Rounding may decide only what lies on the median.
+    clear = np.abs(margin) > 1
+    assert (bits == (margin > 0))[clear].all()
+
+
+@given(planes, st.integers(1, 70), st.integers(1, 70))
+@settings(deadline=None)
+def test_an_average_weighs_each_pixel_by_its_share_of_the_cell(
+    plane: NDArray[np.uint8], height: int, width: int
+) -> None:
+    repeated = np.repeat(np.repeat(plane.astype(np.int64), height, axis=0), width, axis=1)
+    rows, columns = plane.shape
+    sums = repeated.reshape(height, rows, width, columns).sum(axis=(1, 3))
+    assert (area_average(plane, height, width) == (sums << FRACTION_BITS) // (rows * columns)).all()
+
+
+@given(planes)
+@settings(deadline=None)
+def test_an_average_onto_its_own_grid_changes_nothing(plane: NDArray[np.uint8]) -> None:
+    assert (area_average(plane, *plane.shape) == plane.astype(np.int64) << FRACTION_BITS).all()
+
+
+def test_brightness_is_that_of_bt_601() -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
+    weights = np.array([0.299, 0.587, 0.114])
+    assert np.abs(luma(colours) - colours @ weights).max() < 1
+    greys = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert (luma(np.dstack([greys] * 3)) == greys).all()
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_a_distance_counts_differing_bits(a: int, b: int) -> None:
+    assert hamming_distance(np.array([a], np.uint64), np.array([b], np.uint64)).tolist() == [(a ^ b).bit_count()]
+
+
+@pytest.mark.parametrize("change", ["flip", "crop"])
+def test_what_the_hash_does_not_see_through(media: Path, change: str) -> None:
+    """A mirrored picture, or one cropped by a tenth, is another to it: duplicates of that kind need embeddings."""
+    picture = Image.fromarray(decode_image((media / "images" / "chelsea.png").read_bytes(), max_pixels=10_000_000))
+    width, height = picture.size
+    if change == "flip":
+        other = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    else:
+        other = picture.crop((width // 10, height // 10, width, height))
+    assert (hash_of(picture) ^ hash_of(other)).bit_count() > NEAR
