@@ -9,7 +9,9 @@ BENCH ?= .venv/bin/python -m benchmarks
 PYTEST ?= .venv/bin/python -m pytest -n 2 --dist loadfile
 
 DEMO_EXTRAS = speech,espeak
-ALL_EXTRAS = speech,espeak,japanese,vision,open-clip,chat,whisper,ctc,feed,dev
+ALL_EXTRAS = speech,espeak,japanese,vision,chat,whisper,ctc,feed,dev
+# torchvision, which open-clip wants, keeps transformers from importing beside a torch that it was not built for.
+LOCK_EXTRAS = $(ALL_EXTRAS),open-clip
 VENV = .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 # The build backend is pinned like the rest: it is installed first and used in place, not fetched for each build.
@@ -70,7 +72,7 @@ lock: VENV = .venv/lock
 lock:
 	@rm -rf $(VENV)
 	$(make-venv)
-	$(INSTALL) '.[$(ALL_EXTRAS)]'
+	$(INSTALL) '.[$(LOCK_EXTRAS)]'
 	@$(PIP) freeze --all --exclude-editable > $(VENV)/freeze.txt
 	@if grep ' @ ' $(VENV)/freeze.txt; then echo "not from an index, so there is no version to pin" >&2; exit 1; fi
 	@sed -n '/^#/p' requirements.lock > $(VENV)/requirements.lock

@@ -19,6 +19,7 @@ from curation.engines.forced_alignment import (
     LanguageNotAligned,
     PocketSphinxAligner,
 )
+from curation.engines.open_clip_towers import declare_torchvision_operators
 from curation.errors import EngineMissing
 from curation.media.clips import SPEECH_RATE_HZ, Clip
 
@@ -408,6 +409,7 @@ def test_a_recipe_names_its_aligner() -> None:
 def test_a_wav2vec2_checkpoint_is_loaded_from_its_folder(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
+    declare_torchvision_operators()
     config = transformers.Wav2Vec2Config(
         vocab_size=len(VOCABULARY),
         hidden_size=32,

@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("curation", "dags", "pipelines", "recipes", "schemas")
-RESOURCES = {".yaml", ".json", ".txt"}
+RESOURCES = {".yaml", ".json", ".txt", ".md", ".onnx"}
 
 # Refuses what the extras install, as if it were not there, and then imports every module named on the command line.
 IMPORT_EACH = """

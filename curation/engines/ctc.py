@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -19,6 +20,7 @@ from curation.engines.forced_alignment import (
     ForcedAligner,
     PocketSphinxAligner,
 )
+from curation.engines.open_clip_towers import declare_torchvision_operators
 from curation.engines.viterbi import CtcPath, ctc_align
 from curation.errors import EngineMissing
 from curation.media.clips import SPEECH_RATE_HZ, Clip
@@ -307,6 +309,9 @@ def _onnx(path: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
 def _transformers(path: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """A checkpoint folder as a function of a waveform, on one thread; only its safetensors are read."""
     import torch
+
+    if find_spec("torchvision"):  # transformers imports it, and it may have been built for another torch
+        declare_torchvision_operators()
     from transformers import AutoModelForCTC  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
     torch.set_num_threads(1)

@@ -125,9 +125,15 @@ def load_rows(task: Task, store: Store) -> pa.Table:
 
 
 def _joined(rows: pa.Table, table: pa.Table) -> pa.Table:
-    """Rows with a small table's columns, by the columns that both have; rows without a match get nulls."""
+    """Rows with a small table's columns, by the columns that both have; rows without a match get nulls.
+
+    A table that shares no column has one row, which goes to all.
+    """
     keys = [name for name in table.column_names if name in rows.column_names]
-    places = pc.index_in(_key(rows, keys), value_set=_key(table, keys))
+    if keys:
+        places = pc.index_in(_key(rows, keys), value_set=_key(table, keys))
+    else:
+        places = pa.array([0] * rows.num_rows, pa.int32())
     for name in (name for name in table.column_names if name not in keys):
         rows = rows.append_column(table.schema.field(name), table[name].take(places))
     return rows
