@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 CHUNK_BYTES = 1 << 20
@@ -48,12 +49,35 @@ def _file_digest(path: Path, state_of_file: tuple[int, ...]) -> str:
 
 def row_digests(rows: pa.Table, columns: Sequence[str]) -> list[str]:
     """One digest per row of the named columns' values, whatever the table's chunking and column order."""
-    values = rows.select(sorted(columns))
+    values = pa.table({name: _vectors_as_digests(rows[name]) for name in sorted(columns)})
     digests: list[str] = []
     for start in range(0, rows.num_rows, ROWS_AT_ONCE):
         few = values.slice(start, min(ROWS_AT_ONCE, rows.num_rows - start))
         digests += [digest(value) for value in few.to_pylist()]
     return digests
+
+
+def _vectors_as_digests(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of vectors (lists of floats, without nulls in them) as digests of their bytes; any other as it is.
+
+    Hundreds of numbers to a row are slow as Python objects.
+    """
+    type_ = column.type
+    is_list = pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_)
+    if not is_list or not pa.types.is_floating(type_.value_type):
+        return column
+    if pc.any(pc.is_null(pc.list_flatten(column))).as_py():
+        return column
+    digests: list[str | None] = []
+    for chunk in column.chunks:
+        data = memoryview(chunk.flatten().to_numpy(zero_copy_only=False)).cast("B")
+        width = type_.value_type.bit_width // 8
+        lengths = pc.list_value_length(chunk).to_pylist()
+        end = 0
+        for length in lengths:
+            start, end = end, end + (length or 0) * width
+            digests.append(None if length is None else bytes_digest(data[start:end]))
+    return pa.chunked_array([pa.array(digests, pa.string())])
 
 
 def draw(seed: int, row_id: str, purpose: str) -> float:

@@ -97,13 +97,20 @@ def reject(
     """
     if verdict not in (REJECTED, SAMPLED_OUT):
         raise ValueError(f"reject() does not write the verdict {verdict!r}")
-    values = [None] * rows.num_rows if value is None else _plain_list(value)
-    hits = [bool(hit) for hit in _plain_list(mask)]
-    decisions = [
-        {"verdict": verdict, "reason": reason, "value": v, "limit": limit, "error": None} if hit else None
-        for hit, v in zip(hits, values, strict=True)
-    ]
-    return mark(rows, decisions)
+    hits = pc.fill_null(_column(mask, pa.bool_()), False)
+    if not pc.any(hits).as_py() and "decision" in rows.column_names:
+        return rows
+    nothing = pa.nulls(rows.num_rows, pa.float64())
+    values = nothing if value is None else _column(value, pa.float64())
+    limits = nothing if limit is None else pa.array([limit] * rows.num_rows, pa.float64())
+    text = pa.nulls(rows.num_rows, pa.string())
+    words = [pa.array([word] * rows.num_rows, pa.string()) for word in (verdict, reason)]
+    decisions = pa.StructArray.from_arrays([*words, values, limits, text], fields=list(DECISION), mask=pc.invert(hits))
+    if "decision" in rows.column_names:
+        before = rows["decision"].combine_chunks()
+        decisions = pc.if_else(pc.is_valid(before), before, decisions)
+        rows = rows.drop_columns(["decision"])
+    return rows.append_column("decision", decisions)
 
 
 def fail(rows: pa.Table, errors: Sequence[BaseException | None]) -> pa.Table:
@@ -144,16 +151,22 @@ def with_column(rows: pa.Table, name: str, values: Any, type_: pa.DataType | Non
 
 
 def measure_each(
-    rows: pa.Table, columns: dict[str, pa.DataType], measure: Callable[[dict[str, Any]], dict[str, Any]]
+    rows: pa.Table,
+    columns: dict[str, pa.DataType],
+    measure: Callable[[dict[str, Any]], dict[str, Any]],
+    reads: Sequence[str] | None = None,
 ) -> pa.Table:
     """Add `columns` by calling `measure` on each row as a mapping; a row that raises is failed, its neighbours not.
+
+    Args:
+        reads: the columns that `measure` is given; all by default, which is slow where rows are wide.
 
     Raises:
         EngineMissing: what no row can do without is not here.
     """
     values: list[dict[str, Any]] = []
     errors: list[BaseException | None] = []
-    for row in rows.to_pylist():
+    for row in (rows if reads is None else rows.select(list(dict.fromkeys(reads)))).to_pylist():
         try:
             values.append(measure(row))
             errors.append(None)
@@ -167,5 +180,8 @@ def measure_each(
     return fail(rows, errors) if any(errors) else rows
 
 
-def _plain_list(values: Any) -> list[Any]:
-    return values.to_pylist() if hasattr(values, "to_pylist") else list(values)
+def _column(values: Any, type_: pa.DataType) -> pa.Array:
+    """Values of any kind (a list, numpy, Arrow) as one array."""
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    return values.cast(type_) if isinstance(values, pa.Array) else pa.array(values, type_)
