@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.engines.engine import Engine, missing_package, package_versions
-from curation.errors import EngineMissing
+from curation.errors import EngineMissing, StageError
 from curation.hashing import digest
 from schemas.ledger import DECISION, FAILED, REJECTED, SAMPLED_OUT
 
@@ -77,6 +78,59 @@ class Stage:
         parameters = {f.name: getattr(self, f.name) for f in fields(self)}
         packages = package_versions((*self.packages, *self.optional_packages))
         return digest([self.name, self.version, self.reads, self.writes, parameters, packages])
+
+
+@dataclass(frozen=True)
+class Only(Stage):
+    """Run a stage on the rows whose `column` has this value; the others pass by, with nulls in what it writes.
+
+    What stands in a column that it writes stays as it is in rows that pass by. In the ledger it has the stage's name.
+    """
+
+    column: str
+    value: str
+    stage: Stage
+
+    def __post_init__(self) -> None:
+        if self.stage.makes:
+            raise StageError(f"stage {self.stage.name} makes rows, so it cannot be for some of them only")
+        for name in ("locators", "drops", "version", "costly", "packages", "optional_packages", "extra"):
+            object.__setattr__(self, name, getattr(self.stage, name))
+
+    @property
+    def name(self) -> str:
+        return self.stage.name
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([self.column, *self.stage.reads]))
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return self.stage.writes
+
+    def engines(self) -> list[Engine]:
+        return self.stage.engines()
+
+    def missing(self) -> str | None:
+        return self.stage.missing()
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        meant = pc.fill_null(pc.equal(rows[self.column], self.value), False)
+        places = pc.indices_nonzero(meant)
+        others = pc.indices_nonzero(pc.invert(meant))
+        if not len(others):
+            return self.stage(rows)
+        if not len(places):
+            done = self.stage(rows.slice(0, 0)).schema
+            absent = [done.field(name) for name in self.writes if name not in rows.column_names]
+            for field in absent:
+                rows = rows.append_column(field.name, pa.nulls(rows.num_rows, field.type))
+            return rows
+        both = pa.concat_tables([self.stage(rows.take(places)), rows.take(others)], promote_options="default")
+        was_at = {row_id: i for i, row_id in enumerate(rows["row_id"].to_pylist())}
+        order = np.argsort([was_at[row_id] for row_id in both["row_id"].to_pylist()], kind="stable")
+        return both.take(pa.array(order))
 
 
 def reject(

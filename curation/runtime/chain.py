@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from curation.errors import EngineMissing, StageError, StoreError
 from curation.hashing import row_digests
 from curation.stage import Stage, fail, mark, undecided, with_column
-from schemas.ledger import FAILED, KEPT, LEDGER, LINEAGE
+from schemas.ledger import DECISION, FAILED, KEPT, LEDGER, LINEAGE
 from schemas.rows import ROW_COLUMNS
 
 
@@ -128,26 +128,29 @@ def halves(rows: pa.Table, together: str) -> tuple[pa.Table, pa.Table] | None:
 
 
 def _measured(stage: Stage, rows: pa.Table, measures: MeasureCache) -> pa.Table:
-    """A costly stage over the rows whose measures are not known yet, and the known ones put beside them."""
+    """A costly stage over the rows whose measures are not known yet, and the known ones put beside them.
+
+    Rows that are equal in all that the stage reads (three captions of one picture) are measured once.
+    """
     keys = row_digests(rows, stage.reads)
     known = measures.find(stage, keys)
     place = {} if known is None else {key: i for i, key in enumerate(known["key"].to_pylist())}
-    todo = pa.array([key not in place for key in keys])
-    done: list[pa.Table] = []
-    if pc.any(todo).as_py():
-        fresh = stage(rows.filter(todo))
-        fresh_keys = pa.chunked_array([[key for key in keys if key not in place]], pa.string())
-        measures.keep(stage, undecided(fresh.append_column("key", fresh_keys)))
-        done.append(fresh)
-    if known is not None:
-        found = rows.filter(pc.invert(todo))
-        values = known.take(pa.array([place[key] for key in keys if key in place], pa.int64()))
-        for name in stage.writes:
-            found = with_column(found, name, values[name])
-        done.append(found)
-    both = pa.concat_tables(done, promote_options="default")
-    where = {row_id: i for i, row_id in enumerate(both["row_id"].to_pylist())}
-    return both.take(pa.array([where[row_id] for row_id in rows["row_id"].to_pylist()], pa.int64()))
+    todo = {key: i for i, key in reversed(list(enumerate(keys))) if key not in place}
+    found = [] if known is None else [known.select(["key", *stage.writes])]
+    if todo:
+        fresh = stage(rows.take(pa.array(sorted(todo.values()), pa.int64())))
+        key_of = dict(zip(rows["row_id"].to_pylist(), keys, strict=True))
+        fresh_keys = [key_of[row_id] for row_id in fresh["row_id"].to_pylist()]
+        fresh = with_column(fresh, "key", fresh_keys, pa.string())
+        measures.keep(stage, undecided(fresh))
+        place |= {key: len(place) + i for i, key in enumerate(fresh_keys)}
+        decided = ["decision"] if "decision" in fresh.column_names else []
+        found.append(fresh.select(["key", *stage.writes, *decided]))
+    values = pa.concat_tables(found, promote_options="default")
+    values = values.take(pa.array([place[key] for key in keys], pa.int64()))
+    for name in values.column_names[1:]:
+        rows = with_column(rows, name, values[name])
+    return rows
 
 
 def _account(block: _Block, stage: Stage, before: pa.Table, after: pa.Table) -> pa.Table:
@@ -225,12 +228,20 @@ def _in_order(outcome: Outcome) -> Outcome:
 
 def _entries(block: _Block, rows: pa.Table) -> pa.Table:
     """Ledger entries of rows; those without a decision are kept."""
-    wanted = [name for name in ("row_id", "kind", "uri", "decision", "stage") if name in rows.column_names]
-    entries = []
-    for row in rows.select(wanted).to_pylist():
-        decision = row.pop("decision", None) or {"verdict": KEPT}
-        entries.append(row | decision | {"node": block.node, "made": row["row_id"] not in block.incoming})
-    return pa.Table.from_pylist(entries, LEDGER)
+    count = rows.num_rows
+    nothing = pa.nulls(count, DECISION)
+    decision = rows["decision"].combine_chunks() if "decision" in rows.column_names else nothing
+    entries = {name: pc.struct_field(decision, name) for name in DECISION.names}
+    entries |= {
+        "row_id": rows["row_id"],
+        "node": pa.array([block.node] * count, pa.string()),
+        "stage": rows["stage"] if "stage" in rows.column_names else pa.nulls(count, pa.string()),
+        "kind": rows["kind"],
+        "made": pc.invert(pc.is_in(rows["row_id"], pa.array(sorted(block.incoming), pa.string()))),
+        "verdict": pc.coalesce(entries["verdict"], pa.scalar(KEPT)),
+        "uri": rows["uri"],
+    }
+    return pa.table([entries[name] for name in LEDGER.names], schema=LEDGER)
 
 
 def crashed(node: str, rows: pa.Table, stage: str, error: str) -> Outcome:
