@@ -167,7 +167,7 @@ def test_a_row_of_no_cluster_is_left_alone() -> None:
     rows = rows.set_column(1, "cluster", pa.array([3, None, 3], pa.int32()))
     assert DensityPruning(keep_fraction=1.0)(rows)["row_id"].to_pylist() == ["row 0", "row 2"]
     assert ClusterRates()(rows)["cluster_size"].to_pylist() == [2]
-    unknown = pa.table({"row_id": ["a"], "keep_probability": pa.array([None], pa.float64())})
+    unknown = pa.table({"row_id": ["a"], "cluster_keep_probability": pa.array([None], pa.float64())})
     assert Resample()(unknown)["decision"].to_pylist() == [None]
 
 
@@ -181,8 +181,8 @@ def test_the_tail_is_whole_and_the_head_shrinks_in_order() -> None:
 
 def resampled(cluster: NDArray[np.int64], rates: pa.Table) -> set[str]:
     """The rows that stay, drawn in blocks of 7."""
-    chance = dict(zip(rates["cluster"].to_pylist(), rates["keep_probability"].to_pylist(), strict=True))
-    rows = pa.table({"row_id": ids(len(cluster)), "keep_probability": [chance[c] for c in cluster.tolist()]})
+    chance = dict(zip(rates["cluster"].to_pylist(), rates["cluster_keep_probability"].to_pylist(), strict=True))
+    rows = pa.table({"row_id": ids(len(cluster)), "cluster_keep_probability": [chance[c] for c in cluster.tolist()]})
     whole = Resample()(rows)["decision"].to_pylist()
     parts = [Resample()(rows.slice(start, 7))["decision"].to_pylist() for start in range(0, len(cluster), 7)]
     assert [d for part in parts for d in part] == whole
@@ -205,5 +205,5 @@ def test_a_cluster_mostly_of_low_quality_is_thinned() -> None:
     quality = pa.array([0.1] * 6 + [0.9] * 4 + [0.1] * 5 + [0.9] * 5 + [None] * 9 + [0.1])
     rates = ClusterRates(quality="quality")(pa.table({"cluster": pa.array(cluster, pa.int32()), "quality": quality}))
     assert rates["low_quality_share"].to_pylist() == [0.6, 0.5, 1.0]
-    assert rates["keep_probability"].to_pylist() == [0.25, 1.0, 0.25]
+    assert rates["cluster_keep_probability"].to_pylist() == [0.25, 1.0, 0.25]
     assert ClusterRates()(pa.table({"cluster": cluster}))["low_quality_share"].to_pylist() == [None] * 3

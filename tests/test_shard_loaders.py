@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curation.store.dataset_card import LanguageCount, Subset, dataset_card, loading_snippets
+from curation.store.dataset_card import Subset, dataset_card, loading_snippets
 from curation.store.shard_index import energon_files, index_bytes, index_table, subset_index
 from curation.store.tar_shards import shard_name, write_shard
 
@@ -94,8 +94,8 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Written:
             path = folder / name / path_in_subset
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(data)
-        languages: dict[str | None, LanguageCount] = {"de": LanguageCount(index.num_rows, 0.01)}
-        subsets[name] = Subset(name, f"{name} samples", EXTENSIONS, splits, size, languages)
+        counts = {"samples": index.num_rows, "hours": 0.01}
+        subsets[name] = Subset(name, f"{name} samples", EXTENSIONS, splits, size, counts, {"de": counts})
     shown = list(subsets.values())
     text = dataset_card(title="Test", version="3", subsets=shown, sources=[], engines=[], funnel=[], recipe="")
     (folder / "README.md").write_text(text)

@@ -16,7 +16,7 @@ from hypothesis import given, settings, strategies as st
 
 from curation.errors import StageError, StoreError
 from curation.hashing import bytes_digest
-from curation.store.dataset_card import EngineUse, FunnelRow, LanguageCount, SourceTerms, Subset, dataset_card
+from curation.store.dataset_card import EngineUse, FunnelRow, SourceTerms, Subset, dataset_card
 from curation.store.shard_index import energon_files, index_bytes, index_rows, index_table, subset_index
 from curation.store.tar_shards import (
     MAX_PART_BYTES,
@@ -298,12 +298,18 @@ HOSTILE = 'CC0 | x\n---\n# <img src=x onerror=alert(1)> `![a](b)` "}: {\u2028\u2
 
 
 def card(licence: str | None = "CC-BY-4.0", recipe: str = "speech: {}") -> str:
-    languages = {"en": LanguageCount(3, 1.5), "no": LanguageCount(1, 0.25), None: LanguageCount(2, 0.5)}
+    counts = [{"samples": 3, "hours": 1.5}, {"samples": 1, "hours": 0.25}, {"samples": 2, "hours": 0.5}]
+    languages = dict(zip(["en", "no", None], counts, strict=True))
+    asr = Subset(
+        *("asr", "audio in, text out", ("flac", "json", "txt"), {"train": 2}, 12_000_000),
+        {"samples": 6, "hours": 2.25},
+        languages,
+    )
     return dataset_card(
         title="Spoken things",
         version="3",
-        subsets=[Subset("asr", "audio in, text out", ("flac", "json", "txt"), {"train": 2}, 12_000_000, languages)],
-        sources=[SourceTerms(licence, licence, 7, 2.25)],
+        subsets=[asr],
+        sources=[SourceTerms(licence, licence, {"recordings": 7, "hours": 2.25})],
         engines=[EngineUse("voice activity", "silero", "MIT", "MIT", "speech under music is missed")],
         funnel=[FunnelRow("check", 10, 0, 6, {"loop": 1, "no_speech": 2}, failed=1)],
         recipe=recipe,
@@ -369,6 +375,6 @@ def test_a_recipe_cannot_leave_its_fence() -> None:
 
 
 def test_a_subset_whose_name_is_no_plain_word_is_refused() -> None:
-    subset = Subset("a/../b", "", ("txt",), {"train": 1}, 0, {})
+    subset = Subset("a/../b", "", ("txt",), {"train": 1}, 0, {"samples": 0}, {})
     with pytest.raises(StageError, match="subset name"):
         dataset_card(title="", version="1", subsets=[subset], sources=[], engines=[], funnel=[], recipe="")

@@ -48,7 +48,7 @@ class ClusterRates(Stage):
     max_low_share: float = 0.5
     thin_to: float = 0.25
 
-    writes = ("cluster", "cluster_size", "low_quality_share", "keep_probability")
+    writes = ("cluster", "cluster_size", "low_quality_share", "cluster_keep_probability")
     packages = ("numpy",)
 
     @property
@@ -72,7 +72,7 @@ class ClusterRates(Stage):
                 "cluster": pa.array(clusters, pa.int32()),
                 "cluster_size": sizes,
                 "low_quality_share": pa.array(low_share, from_pandas=True),
-                "keep_probability": chances,
+                "cluster_keep_probability": chances,
             }
         )
 
@@ -83,9 +83,9 @@ class Resample(Stage):
 
     seed: int = 0
 
-    reads = ("row_id", "keep_probability")
+    reads = ("row_id", "cluster_keep_probability")
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         chance = draws(rows["row_id"].to_pylist(), self.seed, "resampling")
-        dropped = pc.less_equal(rows["keep_probability"], pa.array(chance))
-        return reject(rows, dropped, "cluster_resampled", value=rows["keep_probability"], verdict=SAMPLED_OUT)
+        dropped = pc.less_equal(rows["cluster_keep_probability"], pa.array(chance))
+        return reject(rows, dropped, "cluster_resampled", value=rows["cluster_keep_probability"], verdict=SAMPLED_OUT)

@@ -62,11 +62,16 @@ class Map:
 
 @dataclass(frozen=True)
 class Reduce:
-    """A small table from some columns of all kept rows of `source`: percentiles, counts, quotas."""
+    """A small table from some columns of all kept rows of `source`: percentiles, counts, quotas.
+
+    Attributes:
+        joins: as of a map: tables of earlier reduces whose columns the function reads too.
+    """
 
     name: str
     source: str
     function: Stage
+    joins: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
         return digest([self.name, self.function.fingerprint()])

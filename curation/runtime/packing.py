@@ -23,9 +23,10 @@ def pack(node: Pack, part: str, store: Store, inputs: Sequence[PackInput]) -> Re
     layout = node.layout
     rows = pa.concat_tables([_rows(store, *source) for source in inputs], promote_options="default")
     rows = rows.sort_by([("root", "ascending"), ("ordinal", "ascending"), ("row_id", "ascending")])
+    subset = rows[layout.subset][0].as_py()
     path = f"{part}/shard.tar"
     with store.writing(path) as file:
-        written = write_shard(cast(BinaryIO, file), _samples(layout, store, rows), layout.extensions)
+        written = write_shard(cast(BinaryIO, file), _samples(layout, store, rows), layout.extensions_in(subset))
     columns = rows.select(["row_id", *layout.index])
     index = put_table(store, part, "index", index_table("", written.rows, columns))
     return Receipt(
@@ -34,7 +35,7 @@ def pack(node: Pack, part: str, store: Store, inputs: Sequence[PackInput]) -> Re
         files={"shard": PartFile(path, written.size, "", rows.num_rows), "index": index},
         rows_in=rows.num_rows,
         details={
-            "subset": rows[layout.subset][0].as_py(),
+            "subset": subset,
             "sha256": written.sha256,
             "samples": rows.num_rows,
         },
@@ -56,5 +57,5 @@ def _payload(store: Store, row: dict[str, Any]) -> bytes:
     place = row["payload"]
     data = store.read_range(row["blob"], place["offset"], place["size"])
     if bytes_digest(data) != place["xxh3"]:
-        raise StoreError(f"{row['blob']} is damaged at the audio of {row['row_id']}; delete its folder and run again")
+        raise StoreError(f"{row['blob']} is damaged at the payload of {row['row_id']}; delete its folder and run again")
     return data

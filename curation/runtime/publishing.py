@@ -1,7 +1,8 @@
 """From a finished run to a version: its funnel, its card, its shards under their names, and the manifest last."""
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,8 @@ import yaml
 from curation.engines.engine import Engine
 from curation.hashing import bytes_digest
 from curation.runtime.nodes import Map, Pack, Pipeline
-from curation.store.dataset_card import EngineUse, FunnelRow, LanguageCount, SourceTerms, Subset, dataset_card
+from curation.store.dataset_card import Counts, EngineUse, FunnelRow, SourceTerms, Subset, dataset_card
+from curation.store.layout import Amount
 from curation.store.objects import Store
 from curation.store.parts import PartFile, Receipt
 from curation.store.shard_index import energon_files, index_bytes, subset_index
@@ -129,6 +131,7 @@ def version_files(pipeline: Pipeline, version: Version, packs: Sequence[Receipt]
     files: dict[str, bytes] = {}
     subsets = []
     shelves = [node for node in pipeline.nodes if isinstance(node, Pack)]
+    amounts = {amount.heading: amount for node in shelves for amount in node.layout.amounts}
     told = {name: words for node in shelves for name, words in node.layout.subsets.items()}
     for name in sorted({shard.subset for shard in version.shards}, key=lambda name: ([*told, name].index(name), name)):
         tables = []
@@ -146,12 +149,13 @@ def version_files(pipeline: Pipeline, version: Version, packs: Sequence[Receipt]
         extensions = tuple(part["extension"] for part in index["parts"][0].as_py())
         splits = {"train": len(mine)}
         size = sum(shard.size for shard in mine)
-        subsets.append(Subset(name, told.get(name, ""), extensions, splits, size, _languages(index)))
+        counted, languages = _counts(index, amounts.values()), _languages(index, amounts.values())
+        subsets.append(Subset(name, told.get(name, ""), extensions, splits, size, counted, languages))
     files["README.md"] = dataset_card(
         title=version.dataset,
         version=str(version.number),
         subsets=subsets,
-        sources=[terms for node in shelves for terms in _terms(version, node.source, store)],
+        sources=[terms for node in shelves for terms in _terms(version, node, store)],
         engines=[_use(pipeline, engine) for engine in pipeline.engines()],
         funnel=[row for node in version.nodes for row in funnel_rows(node)],
         recipe=yaml.safe_dump(version.recipe, sort_keys=False, allow_unicode=True),
@@ -200,23 +204,43 @@ def _record(pipeline: Pipeline, name: str, receipts: Sequence[Receipt], store: S
     )
 
 
-def _languages(index: pa.Table) -> dict[str | None, LanguageCount]:
-    groups = index.group_by("language").aggregate([([], "count_all"), ("duration_s", "sum")]).to_pylist()
-    groups.sort(key=lambda row: str(row["language"]))
-    return {row["language"]: LanguageCount(row["count_all"], row["duration_s_sum"] / 3600) for row in groups}
+def _counts(rows: pa.Table, amounts: Iterable[Amount]) -> Counts:
+    """How many rows, and what else is counted of them."""
+    counts: dict[str, float] = {"samples": rows.num_rows}
+    for amount in amounts:
+        column = rows[amount.column]
+        if amount.per is None:
+            counts[amount.heading] = pc.count_distinct(column).as_py()
+        else:
+            counts[amount.heading] = math.fsum(column.drop_null().to_pylist()) / amount.per
+    return counts
 
 
-def _terms(version: Version, node: str, store: Store) -> list[SourceTerms]:
-    """Licences and consents of the recordings that samples were made of, with the hours of these samples."""
-    roots: dict[tuple[str | None, str | None], set[str]] = {}
-    hours: Counter[tuple[str | None, str | None]] = Counter()
-    for receipt in version.receipts(node):
-        rows = store.read_table(receipt.files["rows"].path, ["root", "licence", "consent", "verdict", "duration_s"])
-        for row in rows.filter(pc.equal(rows["verdict"], KEPT)).to_pylist():
-            key = (row["licence"], row["consent"])
-            roots.setdefault(key, set()).add(row["root"])
-            hours[key] += row["duration_s"] / 3600
-    return [SourceTerms(*key, len(roots[key]), hours[key]) for key in sorted(roots, key=str)]
+def _languages(index: pa.Table, amounts: Iterable[Amount]) -> dict[str | None, Counts]:
+    codes = sorted(pc.unique(index["language"]).to_pylist(), key=str)
+    return {code: _counts(index.filter(_equals(index["language"], code)), amounts) for code in codes}
+
+
+def _terms(version: Version, shelf: Pack, store: Store) -> list[SourceTerms]:
+    """Licences and consents of what samples were made of, with how much it is."""
+    amounts = (*shelf.layout.origins, *shelf.layout.amounts)
+    columns = list(dict.fromkeys(["licence", "consent", "verdict", *(amount.column for amount in amounts)]))
+    receipts = version.receipts(shelf.source)
+    if not receipts:
+        return []
+    tables = [store.read_table(receipt.files["rows"].path, columns) for receipt in receipts]
+    rows = pa.concat_tables(tables, promote_options="default")
+    rows = rows.filter(pc.equal(rows["verdict"], KEPT))
+    terms = rows.group_by(["licence", "consent"]).aggregate([]).to_pylist()
+    found = []
+    for licence, consent in sorted(((row["licence"], row["consent"]) for row in terms), key=str):
+        mine = rows.filter(pc.and_(_equals(rows["licence"], licence), _equals(rows["consent"], consent)))
+        found.append(SourceTerms(licence, consent, _counts(mine, amounts)))
+    return found
+
+
+def _equals(column: pa.ChunkedArray, value: str | None) -> pa.ChunkedArray:
+    return pc.is_null(column) if value is None else pc.fill_null(pc.equal(column, value), False)
 
 
 def _use(pipeline: Pipeline, engine: Engine) -> EngineUse:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from curation.errors import RunFailed, StageError
 from curation.hashing import digest, row_digests
 from curation.runtime.chain import check_chain
-from curation.runtime.nodes import WHOLE, Listing, Map, Node, Pack, Pinned, Pipeline, Reduce, Unit
+from curation.runtime.nodes import WHOLE, Listing, Map, Node, Pack, Pinned, Pipeline, Reduce, Unit, stages_of
 from curation.runtime.tasks import Input, Task
 from curation.runtime.units import PLANNING_COLUMNS, cut, unit_name
 from curation.store.objects import Store
@@ -78,12 +78,10 @@ class Run:
             match node:
                 case Listing():
                     columns[node.name] = tuple(node.rows.column_names)
-                case Map():
+                case Map() | Reduce():
                     joined = [name for join in node.joins for name in columns[join]]
-                    columns[node.name] = check_chain(node.name, [*columns[node.source], *joined], node.stages)
-                case Reduce():
-                    check_chain(node.name, columns[node.source], [node.function])
-                    columns[node.name] = node.function.writes
+                    after = check_chain(node.name, [*columns[node.source], *joined], stages_of(node))
+                    columns[node.name] = node.function.writes if isinstance(node, Reduce) else after
                 case Pinned():
                     columns[node.name] = read_pinned(self.store, self.pipeline.dataset, node)[1]
                 case Pack():
@@ -132,7 +130,7 @@ class Run:
                 receipt = read_pinned(self.store, self.pipeline.dataset, node)[0]
                 self._order[node.name] = [receipt.part]
                 return NodePlan(node, [receipt], [])
-        needs = [node.source, *(node.joins if isinstance(node, Map) else ())]
+        needs = [node.source, *(() if isinstance(node, Pack) else node.joins)]
         if any(name not in self.receipts for name in needs):
             return NodePlan(node, None, None)
         tasks = self._tasks(node)
@@ -168,7 +166,7 @@ class Run:
     def _tasks(self, node: Map | Reduce | Pack) -> list[Task]:
         sources = self.receipts[node.source]
         # A reduce over no rows has no table; the map that joins it has no rows then either.
-        names = node.joins if isinstance(node, Map) else ()
+        names = () if isinstance(node, Pack) else node.joins
         joins = tuple(receipt.files["table"] for name in names for receipt in self.receipts[name])
         unit = WHOLE if isinstance(node, Reduce) else node.unit
         subset = [node.layout.subset] if isinstance(node, Pack) else []

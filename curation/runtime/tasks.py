@@ -120,8 +120,14 @@ def load_rows(task: Task, store: Store) -> pa.Table:
     rows = pa.concat_tables(tables, promote_options="default")
     rows = rows.drop_columns([name for name in ("verdict", "digest") if name in rows.column_names])
     for path in task.joins:
-        rows = _joined(rows, store.read_table(path, row_ids=rows["row_id"].to_pylist()))
+        rows = _joined(rows, _small_table(store.root, path))
     return rows.sort_by([("root", "ascending"), ("ordinal", "ascending"), ("row_id", "ascending")])
+
+
+@lru_cache(maxsize=8)
+def _small_table(root: str, path: str) -> pa.Table:
+    """A reduce's table, read once in a process: its name is made from its content."""
+    return Store(root).read_table(path)
 
 
 def _joined(rows: pa.Table, table: pa.Table) -> pa.Table:
@@ -131,7 +137,10 @@ def _joined(rows: pa.Table, table: pa.Table) -> pa.Table:
     """
     keys = [name for name in table.column_names if name in rows.column_names]
     if keys:
-        places = pc.index_in(_key(rows, keys), value_set=_key(table, keys))
+        wanted = _key(rows, keys)
+        # Much cheaper than looking the few up among all.
+        table = table.filter(pc.is_in(_key(table, keys), value_set=wanted))
+        places = pc.index_in(wanted, value_set=_key(table, keys))
     else:
         places = pa.array([0] * rows.num_rows, pa.int32())
     for name in (name for name in table.column_names if name not in keys):

@@ -6,7 +6,7 @@ from typing import Any
 
 from curation.media.clips import SPEECH_RATE_HZ
 from curation.speech.interleaving import AUDIO, TEXT
-from curation.store.layout import Layout
+from curation.store.layout import Amount, Layout
 
 SUBSETS = {
     "interleaved": "speech and text in fragments, of which some show one of the two",
@@ -30,6 +30,8 @@ class SpeechLayout(Layout):
         *("name", "licence", "consent", "payload_rate_hz"),
     )
     subsets = SUBSETS
+    amounts = (Amount("hours", "duration_s", 3600.0),)
+    origins = (Amount("recordings", "root"),)
     version = 2
 
     def parts(self, row: dict[str, Any], payload: bytes) -> dict[str, bytes]:

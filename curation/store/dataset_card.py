@@ -25,10 +25,8 @@ FEATURE_TYPES = {"json": "json", "txt": "string"}
 """How `datasets` shall read a part. All else is `binary`: for a media type it would want a decoder installed."""
 
 
-@dataclass(frozen=True)
-class LanguageCount:
-    samples: int
-    hours: float
+Counts = Mapping[str, float]
+"""By heading, in the order of columns: samples, then what else a layout counts (hours, pictures)."""
 
 
 @dataclass(frozen=True)
@@ -42,26 +40,18 @@ class Subset:
     """Shards per split; their names begin with the split's."""
     size: int
     """Bytes of all its shards."""
-    languages: Mapping[str | None, LanguageCount]
+    counts: Counts
+    languages: Mapping[str | None, Counts]
     """By ISO 639 code."""
-
-    @property
-    def samples(self) -> int:
-        return sum(count.samples for count in self.languages.values())
-
-    @property
-    def hours(self) -> float:
-        return sum(count.hours for count in self.languages.values())
 
 
 @dataclass(frozen=True)
 class SourceTerms:
-    """The recordings that came under one licence and one consent, as whoever brought them put it."""
+    """What came under one licence and one consent, as whoever brought it put it."""
 
     licence: str | None
     consent: str | None
-    recordings: int
-    hours: float
+    counts: Counts
 
 
 @dataclass(frozen=True)
@@ -108,14 +98,15 @@ def dataset_card(
     for subset in subsets:
         if not SUBSET_NAME.fullmatch(subset.name):
             raise StageError(f"subset name {subset.name!r} is not of a-z, 0-9 and _")
+    headings = tuple(subsets[0].counts) if subsets else ("samples",)
     sections = [
         f"# {_inline(title)}, version {_inline(version)}",
         "## Subsets",
-        _table(("subset", "samples", "hours", "shards", "GB", "parts", "what"), map(_subset_row, subsets)),
+        _table(("subset", *headings, "shards", "GB", "parts", "what"), map(_subset_row, subsets)),
         "## Languages",
-        _table(("subset", "language", "samples", "hours"), _language_rows(subsets)),
+        _table(("subset", "language", *headings), _language_rows(subsets)),
         "## Licences and consent of the sources",
-        _table(("licence", "consent", "recordings", "hours"), map(_terms_row, sources)),
+        _table(("licence", "consent", *(sources[0].counts if sources else ())), map(_terms_row, sources)),
         "## Engines",
         _table(("role", "engine", "licence of code", "licence of weights", "limits"), map(_engine_row, engines)),
         "## Funnel",
@@ -123,7 +114,7 @@ def dataset_card(
         "## Recipe",
         _fenced("yaml", recipe),
         "## Loading",
-        "Each of these runs in this folder. Audio is left as encoded bytes.",
+        "Each of these runs in this folder. Media is left as encoded bytes.",
     ]
     for subset in subsets[:1]:
         for name, snippet in loading_snippets(subset).items():
@@ -237,17 +228,17 @@ def _subset_row(subset: Subset) -> list[str]:
     shards = ", ".join(f"{split} {count}" for split, count in subset.splits.items())
     parts = ", ".join(sorted(subset.extensions))
     size = f"{subset.size / 1e9:.3f}"
-    return [subset.name, str(subset.samples), _hours(subset.hours), shards, size, parts, subset.description]
+    return [subset.name, *_numbers(subset.counts), shards, size, parts, subset.description]
 
 
 def _language_rows(subsets: Sequence[Subset]) -> Iterable[list[str]]:
     for subset in subsets:
-        for code, count in sorted(subset.languages.items(), key=lambda item: item[0] or UNDETERMINED):
-            yield [subset.name, code or UNDETERMINED, str(count.samples), _hours(count.hours)]
+        for code, counts in sorted(subset.languages.items(), key=lambda item: item[0] or UNDETERMINED):
+            yield [subset.name, code or UNDETERMINED, *_numbers(counts)]
 
 
 def _terms_row(terms: SourceTerms) -> list[str]:
-    return [terms.licence or "not stated", terms.consent or "not stated", str(terms.recordings), _hours(terms.hours)]
+    return [terms.licence or "not stated", terms.consent or "not stated", *_numbers(terms.counts)]
 
 
 def _engine_row(use: EngineUse) -> list[str]:
@@ -260,8 +251,8 @@ def _funnel_row(row: FunnelRow) -> list[str]:
     return [row.node, str(row.came_in), str(row.made), str(row.kept), rejected, str(row.sampled_out), str(row.failed)]
 
 
-def _hours(hours: float) -> str:
-    return f"{hours:.2f}"
+def _numbers(counts: Counts) -> list[str]:
+    return [str(number) if isinstance(number, int) else f"{number:.2f}" for number in counts.values()]
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -3,9 +3,23 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from curation.stage import Stage
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What the card counts beside samples: the sum of a column, or how many different values it has.
+
+    Attributes:
+        heading: "hours", "pictures".
+        per: what one of the heading is in the column's unit (3600 s to the hour); None counts different values.
+    """
+
+    heading: str
+    column: str
+    per: float | None = None
 
 
 @dataclass(frozen=True)
@@ -14,9 +28,14 @@ class Layout(Stage):
 
     Attributes:
         extensions: of the parts that every sample has.
-        index: columns that go to the index beside the offsets.
+        index: columns that go to the index beside the offsets; `language` is among them.
         subset: the column that says to which subset a row goes.
     """
+
+    amounts: ClassVar[tuple[Amount, ...]] = ()
+    """Counted of each subset and language, from columns of the index."""
+    origins: ClassVar[tuple[Amount, ...]] = ()
+    """Counted, besides, of each licence of the sources, from columns of the packed rows."""
 
     extensions: tuple[str, ...] = ()
     index: tuple[str, ...] = ()
@@ -26,6 +45,10 @@ class Layout(Stage):
     def subsets(self) -> Mapping[str, str]:
         """What each subset holds, in a few words for the card."""
         return {}
+
+    def extensions_in(self, subset: str) -> tuple[str, ...]:
+        """Of the parts of every sample in one subset."""
+        return self.extensions
 
     @abstractmethod
     def parts(self, row: dict[str, Any], payload: bytes) -> dict[str, bytes]:

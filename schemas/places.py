@@ -1,0 +1,14 @@
+"""A place: where in which file a picture's bytes lie. It finds them, and never changes a result."""
+
+import pyarrow as pa
+
+PLACE = pa.struct(
+    [
+        pa.field("path", pa.string(), metadata={"description": "the file: a picture, or what holds it"}),
+        pa.field("format", pa.string(), metadata={"description": "file, tar, parquet or arrow"}),
+        pa.field("offset", pa.int64(), metadata={"description": "tar: first byte; parquet, arrow: row from 0"}),
+        pa.field("size", pa.int64(), metadata={"description": "tar: length", "unit": "bytes"}),
+        pa.field("column", pa.string(), metadata={"description": "parquet, arrow: the column, with dots for fields"}),
+    ]
+)
+"""A whole file has its path and format alone."""
