@@ -133,6 +133,20 @@ class Only(Stage):
         return both.take(pa.array(order))
 
 
+@dataclass(frozen=True)
+class Forget(Stage):
+    """End columns that nothing after this reads, such as vectors: every map would write them again."""
+
+    columns: tuple[str, ...]
+
+    @property
+    def drops(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.columns
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        return rows
+
+
 def reject(
     rows: pa.Table,
     mask: Any,

@@ -1,0 +1,51 @@
+"""A pair in a shard: `<row id>.jpg`, `<row id>.json`, `<row id>.txt`."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from curation.store.layout import Amount, Layout
+
+KNOWN = (
+    *("row_id", "text", "caption", "language", "licence", "consent", "url", "name", "occurrences"),
+    *("image_hash", "image_format", "width", "height"),
+)
+INDEXED = ("language", "licence", "consent", "url", "name", "image_hash", "width", "height")
+
+
+@dataclass(frozen=True)
+class PairLayout(Layout):
+    """The picture, everything that is known of the pair as JSON, and its text.
+
+    Pictures of each format are a subset of their own, since all samples of a subset have the same parts. A picture with
+    three captions is three samples.
+
+    Attributes:
+        scores: columns that go to the JSON and the index where the pipeline has them.
+    """
+
+    amounts = (Amount("pictures", "image_hash"),)
+    origins = (Amount("files", "root"),)
+
+    extensions: tuple[str, ...] = ("jpg", "json", "txt")
+    subset: str = "picture_type"
+    scores: tuple[str, ...] = ()
+
+    version = 1
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*KNOWN[1:], "metadata", "picture_type", *self.scores]))
+
+    @property
+    def subsets(self) -> dict[str, str]:
+        return {name: f"pictures ({name}) and their texts" for name in ("jpg", "png", "webp", "gif", "bmp")}
+
+    def extensions_in(self, subset: str) -> tuple[str, ...]:
+        return (subset, *self.extensions[1:])
+
+    def parts(self, row: dict[str, Any], payload: bytes) -> dict[str, bytes]:
+        known = {name: row[name] for name in (*KNOWN, *self.scores)}
+        known["metadata"] = json.loads(row["metadata"]) if row["metadata"] else None
+        text = json.dumps(known, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return {row["picture_type"]: payload, "json": text.encode(), "txt": (row["text"] or "").encode()}
