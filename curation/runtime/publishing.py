@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +22,7 @@ from curation.store.tar_shards import shard_name
 from curation.store.versions import (
     NodeRecord,
     ShardRecord,
+    ShelfRecord,
     Version,
     claim_number,
     publish,
@@ -38,6 +39,7 @@ def publish_run(
     receipts: dict[str, list[Receipt]],
     store: Store,
     limit: int | None = None,
+    withdrawn: Sequence[str] = (),
 ) -> tuple[Version, bool]:
     """The version of a run, and whether it is new: the same content as the newest version needs no other.
 
@@ -52,24 +54,36 @@ def publish_run(
         number=0,
         parent=newest.number if newest else None,
         recipe=recipe,
-        engines=[engine_record(engine) for engine in pipeline.engines()],
+        engines=[engine_record(pipeline, engine) for engine in pipeline.engines()],
         nodes=nodes,
         shards=shard_records(packs),
         limit=limit,
         accepted=not verdict,
         verdict=verdict,
+        shelves=[shelf_record(node) for node in pipeline.nodes if isinstance(node, Pack)],
+        withdrawn=list(withdrawn),
     )
     if newest and newest.content() == draft.content():
         return newest, False
-    number = claim_number(store, pipeline.dataset)
-    if (beside := _newest(store, pipeline.dataset)) and beside.content() == draft.content():
+    return put_version(draft, packs, store)
+
+
+def put_version(draft: Version, packs: Sequence[Receipt], store: Store) -> tuple[Version, bool]:
+    """Give a version a number, its shards their names, and its folder card and indexes; then make it visible.
+
+    Args:
+        draft: all but its number, the paths of its shards, and its files.
+        packs: the receipts of its shards.
+    """
+    number = claim_number(store, draft.dataset)
+    if (beside := _newest(store, draft.dataset)) and beside.content() == draft.content():
         return beside, False  # a run at the same time was first
-    folder = f"{pipeline.dataset}/{number}"
+    folder = f"{draft.dataset}/{number}"
     shards = [replace(shard, path=f"{folder}/{shard.path}") for shard in draft.shards]
     for shard in shards:
         store.link(shard.part_path, shard.path)
     version = replace(draft, number=number, shards=shards)
-    files = {f"{folder}/{name}": data for name, data in version_files(pipeline, version, packs, store).items()}
+    files = {f"{folder}/{name}": data for name, data in version_files(version, packs, store).items()}
     for path, data in files.items():
         store.create(path, data)
     records = [PartFile(path, len(data), bytes_digest(data)) for path, data in sorted(files.items())]
@@ -100,16 +114,24 @@ def judge(nodes: Sequence[NodeRecord], max_failed_share: float) -> str:
     return f"nothing was kept of {listed} files: at {emptied.name} every row went, {why}"
 
 
-def engine_record(engine: Engine) -> dict[str, Any]:
+def engine_record(pipeline: Pipeline, engine: Engine) -> dict[str, Any]:
     """What a version says of an engine."""
     return {
         "engine": engine.label,
+        "role": next(stage.name for stage in pipeline.stages() if engine in stage.engines()),
         "fingerprint": engine.fingerprint(),
         "repeatable": engine.repeatable,
         "code_licence": engine.code_licence,
         "weights_licence": engine.weights_licence,
         "limits": engine.limits,
     }
+
+
+def shelf_record(shelf: Pack) -> ShelfRecord:
+    """What a version says of a pack."""
+    layout = shelf.layout
+    amounts, origins = ([asdict(amount) for amount in several] for several in (layout.amounts, layout.origins))
+    return ShelfRecord(shelf.name, shelf.source, dict(layout.subsets), amounts, origins)
 
 
 def shard_records(packs: Sequence[Receipt]) -> list[ShardRecord]:
@@ -126,13 +148,12 @@ def shard_records(packs: Sequence[Receipt]) -> list[ShardRecord]:
     return records
 
 
-def version_files(pipeline: Pipeline, version: Version, packs: Sequence[Receipt], store: Store) -> dict[str, bytes]:
+def version_files(version: Version, packs: Sequence[Receipt], store: Store) -> dict[str, bytes]:
     """The card, the indexes and Energon's files, by their path in the version's folder."""
     files: dict[str, bytes] = {}
     subsets = []
-    shelves = [node for node in pipeline.nodes if isinstance(node, Pack)]
-    amounts = {amount.heading: amount for node in shelves for amount in node.layout.amounts}
-    told = {name: words for node in shelves for name, words in node.layout.subsets.items()}
+    amounts = [Amount(**amount) for shelf in version.shelves for amount in shelf.amounts]
+    told = {name: words for shelf in version.shelves for name, words in shelf.subsets.items()}
     for name in sorted({shard.subset for shard in version.shards}, key=lambda name: ([*told, name].index(name), name)):
         tables = []
         mine = [shard for shard in version.shards if shard.subset == name]
@@ -149,14 +170,14 @@ def version_files(pipeline: Pipeline, version: Version, packs: Sequence[Receipt]
         extensions = tuple(part["extension"] for part in index["parts"][0].as_py())
         splits = {"train": len(mine)}
         size = sum(shard.size for shard in mine)
-        counted, languages = _counts(index, amounts.values()), _languages(index, amounts.values())
+        counted, languages = _counts(index, amounts), _languages(index, amounts)
         subsets.append(Subset(name, told.get(name, ""), extensions, splits, size, counted, languages))
     files["README.md"] = dataset_card(
         title=version.dataset,
         version=str(version.number),
         subsets=subsets,
-        sources=[terms for node in shelves for terms in _terms(version, node, store)],
-        engines=[_use(pipeline, engine) for engine in pipeline.engines()],
+        sources=[terms for shelf in version.shelves for terms in _terms(version, shelf, store)],
+        engines=[_use(engine) for engine in version.engines],
         funnel=[row for node in version.nodes for row in funnel_rows(node)],
         recipe=yaml.safe_dump(version.recipe, sort_keys=False, allow_unicode=True),
     ).encode()
@@ -221,9 +242,9 @@ def _languages(index: pa.Table, amounts: Iterable[Amount]) -> dict[str | None, C
     return {code: _counts(index.filter(_equals(index["language"], code)), amounts) for code in codes}
 
 
-def _terms(version: Version, shelf: Pack, store: Store) -> list[SourceTerms]:
+def _terms(version: Version, shelf: ShelfRecord, store: Store) -> list[SourceTerms]:
     """Licences and consents of what samples were made of, with how much it is."""
-    amounts = (*shelf.layout.origins, *shelf.layout.amounts)
+    amounts = [Amount(**amount) for amount in (*shelf.origins, *shelf.amounts)]
     columns = list(dict.fromkeys(["licence", "consent", "verdict", *(amount.column for amount in amounts)]))
     receipts = version.receipts(shelf.source)
     if not receipts:
@@ -243,6 +264,6 @@ def _equals(column: pa.ChunkedArray, value: str | None) -> pa.ChunkedArray:
     return pc.is_null(column) if value is None else pc.fill_null(pc.equal(column, value), False)
 
 
-def _use(pipeline: Pipeline, engine: Engine) -> EngineUse:
-    role = next(stage.name for stage in pipeline.stages() if engine in stage.engines())
-    return EngineUse(role, engine.label, engine.code_licence, engine.weights_licence, engine.limits)
+def _use(record: dict[str, Any]) -> EngineUse:
+    names = ("role", "engine", "code_licence", "weights_licence", "limits")
+    return EngineUse(*(record.get(name) or "" for name in names))

@@ -48,12 +48,30 @@ class ShardRecord:
 
 
 @dataclass(frozen=True)
+class ShelfRecord:
+    """What a pack's layout says of its subsets, so that a card can be written of a version alone.
+
+    Attributes:
+        node, source: the pack, and the map whose rows it packed.
+        subsets: what each holds, in the order of the card.
+        amounts, origins: as `curation.store.layout.Layout` has them.
+    """
+
+    node: str
+    source: str
+    subsets: dict[str, str]
+    amounts: list[dict[str, Any]]
+    origins: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class Version:
     """What a version is made of.
 
     Attributes:
         accepted: False where the run passed the recipe's limit of failures or kept nothing; kept for the audit.
         files: other files of the version's folder (card, indexes) with their hashes.
+        withdrawn: what was withdrawn from the dataset when it was made: ids and URIs, as they were asked for.
     """
 
     dataset: str
@@ -67,6 +85,8 @@ class Version:
     limit: int | None = None
     accepted: bool = True
     verdict: str = ""
+    shelves: list[ShelfRecord] = field(default_factory=list)
+    withdrawn: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -127,6 +147,7 @@ def read_version(store: Store, dataset: str, number: int | None = None) -> Versi
         value = json.loads(store.read(path))
         value["nodes"] = [NodeRecord(**node) for node in value["nodes"]]
         value["shards"] = [ShardRecord(**shard) for shard in value["shards"]]
+        value["shelves"] = [ShelfRecord(**shelf) for shelf in value.get("shelves", [])]
         value["files"] = [PartFile(**file) for file in value["files"]]
         return Version(**value)
     except (ValueError, TypeError, KeyError) as error:
