@@ -17,10 +17,11 @@ from curation.runtime.nodes import Listing, Pinned
 from curation.runtime.progress import LiveProgress
 from curation.runtime.ray_runner import RayRunner
 from curation.runtime.run import Run, Runner
+from curation.runtime.withdrawing import find_withdrawal, withdraw as removed
 from curation.store.garbage import garbage, remove
 from curation.store.objects import Store
 from curation.store.runs import runs
-from curation.store.versions import Version, datasets, read_version, version_numbers
+from curation.store.versions import Version, datasets, end_version, read_version, version_numbers
 from dags.dag import missing_engines, read_job, refused_licences, run_job
 from dags.output import (
     complain,
@@ -170,6 +171,46 @@ def audit(
     print_rows(rows)
     if known:
         print_table(("of this row", "is"), known.items())
+
+
+@app.command()
+def withdraw(
+    source: Annotated[str | None, typer.Option(help="A file, as the ledger's uri has it, or a url.")] = None,
+    id_: Annotated[str | None, typer.Option("--id", help="One row.")] = None,
+    store: StoreOption = "store",
+    dataset: DatasetOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell how much it is.")] = False,
+) -> None:
+    """Make a version without a source, or a row, and all that was made of it. No run brings it back."""
+    if (source is None) == (id_ is None):
+        raise RecipeError("give --source URI or --id ROW, one of them")
+    opened = _existing(store)
+    chosen = _version(opened, dataset, None)
+    found = find_withdrawal(open_views(opened, chosen), chosen, source=source, row_id=id_)
+    say(f"{chosen.name}: {len(found.seeds)} rows, and {len(found.ids) - len(found.seeds)} that were made of them")
+    if dry_run:
+        return
+    version, changed = removed(opened, chosen, found)
+    for path in changed:
+        say(f"changed: {path}")
+    say(f"new version {version.name}: {Store(store).root}/{version.name}")
+    earlier = ", ".join(str(n) for n in version_numbers(opened, chosen.dataset) if n < version.number)
+    say(f"still in versions {earlier}: `curate drop --version N` ends one, then `curate gc --delete` frees its parts")
+
+
+@app.command()
+def drop(
+    version: Annotated[int, typer.Option("--version", help="Which version; never the newest.")],
+    store: StoreOption = "store",
+    dataset: DatasetOption = None,
+) -> None:
+    """End a version: its manifest and its folder go. Parts that no other version lists are then garbage."""
+    opened = _existing(store)
+    chosen = _version(opened, dataset, version)
+    if version == version_numbers(opened, chosen.dataset)[-1]:
+        raise RecipeError(f"{chosen.name} is the newest version, which later runs compare with")
+    end_version(opened, chosen)
+    say(f"{chosen.name} has ended")
 
 
 @app.command()

@@ -15,6 +15,7 @@ from curation.stage import Stage
 from curation.store.objects import Store
 from curation.store.runs import begin_run, end_run
 from curation.store.versions import Version
+from curation.store.withdrawals import withdrawn_from
 from curation.text.normalisation import base_language
 from pipelines.speech import SpeechRecipe, speech
 
@@ -108,14 +109,21 @@ def run_job(
     if missing := missing_engines(job):
         raise EngineMissing("\n".join(reason for _, reason in missing))
     store.sweep()
-    run = Run(job.pipeline, store, retry_failed)
-    run.check()
     dataset = job.pipeline.dataset
+    withdrawn = withdrawn_from(store, dataset)
+    run = Run(job.pipeline, store, retry_failed, withdrawn)
+    run.check()
     record = begin_run(store, dataset, job.name)
     try:
         receipts = run.run(runner, watcher)
         version, is_new = publish_run(
-            job.pipeline, job.resolved(), job.recipe.max_failed_share, receipts, store, limit=job.limit
+            job.pipeline,
+            job.resolved(),
+            job.recipe.max_failed_share,
+            receipts,
+            store,
+            limit=job.limit,
+            withdrawn=withdrawn.asked,
         )
     except (CurateError, KeyboardInterrupt) as error:
         with suppress(StoreError):  # a full disk, say: the error that ended the run is the one to tell

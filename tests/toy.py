@@ -26,6 +26,7 @@ from curation.stage import Stage, fail, reject, with_column
 from curation.store.layout import Layout
 from curation.store.objects import Store
 from curation.store.versions import Version
+from curation.store.withdrawals import withdrawn_from
 from schemas.ledger import SAMPLED_OUT
 from schemas.rows import ROW, ROW_COLUMNS
 
@@ -380,14 +381,15 @@ def run_toy(
     chosen: Pipeline, store: Store, runner: Runner | None = None, *, retry_failed: bool = False
 ) -> tuple[Version, bool]:
     """A run to a version, quietly; failures are judged by nobody."""
-    run, runner = Run(chosen, store, retry_failed), runner or InlineRunner()
+    withdrawn = withdrawn_from(store, chosen.dataset)
+    run, runner = Run(chosen, store, retry_failed, withdrawn), runner or InlineRunner()
     run.check()
     with Path(os.devnull).open("w") as nowhere, LiveProgress(Console(file=nowhere)) as progress:
         try:
             receipts = run.run(runner, progress)
         finally:
             runner.close()
-    return publish_run(chosen, {"pipeline": "toy"}, 1.0, receipts, store)
+    return publish_run(chosen, {"pipeline": "toy"}, 1.0, receipts, store, withdrawn=withdrawn.asked)
 
 
 def single(stages: Sequence[Stage], values: Sequence[int], target: float = 4.0) -> Pipeline:

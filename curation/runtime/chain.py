@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from curation.errors import EngineMissing, StageError, StoreError
 from curation.hashing import row_digests
-from curation.stage import Stage, fail, mark, undecided, with_column
+from curation.stage import Stage, fail, mark, reject, undecided, with_column
+from curation.store.withdrawals import REASON, Withdrawn
 from schemas.ledger import DECISION, FAILED, KEPT, LEDGER, LINEAGE
 from schemas.rows import ROW_COLUMNS
 
@@ -49,17 +50,27 @@ class Outcome:
     @property
     def counts(self) -> dict[str, dict[str, int]]:
         """Rows by kind and verdict."""
-        counted = self.ledger.group_by(["kind", "verdict"]).aggregate([([], "count_all")])
-        counts: dict[str, dict[str, int]] = {}
-        for row in counted.sort_by([("kind", "ascending"), ("verdict", "ascending")]).to_pylist():
-            counts.setdefault(row["kind"], {})[row["verdict"]] = row["count_all"]
-        return counts
+        return verdict_counts(self.ledger)
 
     @property
     def made(self) -> dict[str, int]:
         """Rows that were made here, by kind."""
-        kinds = self.ledger.filter(self.ledger["made"])["kind"].to_pylist()
-        return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+        return made_counts(self.ledger)
+
+
+def verdict_counts(ledger: pa.Table) -> dict[str, dict[str, int]]:
+    """Entries by kind and verdict."""
+    counted = ledger.group_by(["kind", "verdict"]).aggregate([([], "count_all")])
+    counts: dict[str, dict[str, int]] = {}
+    for row in counted.sort_by([("kind", "ascending"), ("verdict", "ascending")]).to_pylist():
+        counts.setdefault(row["kind"], {})[row["verdict"]] = row["count_all"]
+    return counts
+
+
+def made_counts(ledger: pa.Table) -> dict[str, int]:
+    """Entries of rows that were made, by kind."""
+    counted = ledger.filter(ledger["made"]).group_by("kind").aggregate([([], "count_all")])
+    return {row["kind"]: row["count_all"] for row in counted.sort_by("kind").to_pylist()}
 
 
 @dataclass
@@ -81,6 +92,7 @@ def run_chain(
     together: str = "row_id",
     measures: MeasureCache | None = None,
     entering: Callable[[str], None] = lambda stage: None,
+    withdrawn: Withdrawn | None = None,
 ) -> Outcome:
     """Take a block of rows through stages.
 
@@ -88,9 +100,11 @@ def run_chain(
         rows: with the columns of `schemas.rows`, one row per `row_id`.
         together: the column whose equal values must stay in one block (a merging stage needs all of a recording).
         entering: told each stage's name before it runs, so that a crash can be charged to it.
+        withdrawn: rows that no stage shall see.
     """
     block = _Block(node, set(rows["row_id"].to_pylist()))
     timings: dict[str, float] = {}
+    rows = _take_out(block, rows, withdrawn)
     for stage in stages:
         if not rows.num_rows:
             break
@@ -99,7 +113,22 @@ def run_chain(
         result = _apply(stage, rows, together, measures)
         timings[stage.name] = timings.get(stage.name, 0.0) + time.process_time() - started
         rows = _account(block, stage, rows, result)
+        if stage.makes:
+            rows = _take_out(block, rows, withdrawn)
     return _outcome(block, rows, timings)
+
+
+def _take_out(block: _Block, rows: pa.Table, withdrawn: Withdrawn | None) -> pa.Table:
+    """Reject rows that were withdrawn. Nothing is kept of them but what every row has."""
+    if not withdrawn:
+        return rows
+    hits = withdrawn.among(rows)
+    if not pc.any(hits).as_py():
+        return rows
+    gone = rows.filter(hits).select(ROW_COLUMNS)
+    gone = reject(gone, [True] * gone.num_rows, REASON)
+    block.decided.append(gone.append_column("stage", pa.repeat(REASON, gone.num_rows)))
+    return rows.filter(pc.invert(hits))
 
 
 def _apply(stage: Stage, rows: pa.Table, together: str, measures: MeasureCache | None) -> pa.Table:

@@ -12,7 +12,7 @@ import yaml
 
 from curation.engines.engine import Engine
 from curation.hashing import bytes_digest
-from curation.runtime.nodes import Map, Pack, Pipeline
+from curation.runtime.nodes import Pack, Pipeline
 from curation.store.dataset_card import Counts, EngineUse, FunnelRow, SourceTerms, Subset, dataset_card
 from curation.store.layout import Amount
 from curation.store.objects import Store
@@ -45,7 +45,7 @@ def publish_run(
 
     The version is visible only when its manifest is put, and that comes last.
     """
-    nodes = [_record(pipeline, node.name, receipts[node.name], store) for node in pipeline.nodes]
+    nodes = [node_record(node.name, node.fingerprint(), receipts[node.name], store) for node in pipeline.nodes]
     packs = [receipt for node in pipeline.nodes if isinstance(node, Pack) for receipt in receipts[node.name]]
     verdict = judge(nodes, max_failed_share)
     newest = _newest(store, pipeline.dataset)
@@ -200,23 +200,23 @@ def funnel_rows(node: NodeRecord) -> list[FunnelRow]:
     ]
 
 
-def _record(pipeline: Pipeline, name: str, receipts: Sequence[Receipt], store: Store) -> NodeRecord:
-    node = next(node for node in pipeline.nodes if node.name == name)
+def node_record(name: str, fingerprint: str, receipts: Sequence[Receipt], store: Store) -> NodeRecord:
+    """What a version says of a node: its parts, and what became of its rows."""
     counts: dict[str, Counter[str]] = {}
     reasons: dict[str, Counter[str]] = {}
     made: Counter[str] = Counter()
     for receipt in receipts:
         made.update(receipt.made)
-    for receipt in receipts if isinstance(node, Map) else ():
         for kind, verdicts in receipt.counts.items():
             counts.setdefault(kind, Counter()).update(verdicts)
         if any(REJECTED in verdicts for verdicts in receipt.counts.values()):
             ledger = store.read_table(receipt.files["ledger"].path, ["kind", "verdict", "reason"])
-            for row in ledger.filter(pc.equal(ledger["verdict"], REJECTED)).to_pylist():
-                reasons.setdefault(row["kind"], Counter())[row["reason"]] += 1
+            ledger = ledger.filter(pc.equal(ledger["verdict"], REJECTED))
+            for row in ledger.group_by(["kind", "reason"]).aggregate([([], "count_all")]).to_pylist():
+                reasons.setdefault(row["kind"], Counter())[row["reason"]] += row["count_all"]
     return NodeRecord(
         name=name,
-        fingerprint=node.fingerprint(),
+        fingerprint=fingerprint,
         parts=[receipt.content() for receipt in receipts],
         rows_in=sum(receipt.rows_in for receipt in receipts),
         made={kind: n for kind, n in sorted(made.items())},

@@ -1,7 +1,7 @@
 """A run: a pipeline's nodes in their order, each cut to tasks that are done or to do, handed to a runner."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from curation.runtime.units import PLANNING_COLUMNS, cut, unit_name
 from curation.store.objects import Store
 from curation.store.parts import PartFile, Receipt, find_receipt, put_table, receipt_path
 from curation.store.versions import read_version
+from curation.store.withdrawals import REASON, Withdrawn
 from schemas.ledger import FAILED, KEPT
 from schemas.rows import ROW_COLUMNS
 
@@ -58,11 +59,13 @@ class Run:
     Attributes:
         retry_failed: units with failed rows are done again: what failed may have been a disk or a network. Their
             receipts go; versions that list their parts keep them.
+        withdrawn: rows that must stay out, whatever their sources say.
     """
 
     pipeline: Pipeline
     store: Store
     retry_failed: bool = False
+    withdrawn: Withdrawn = Withdrawn()
     receipts: dict[str, list[Receipt]] = field(default_factory=dict)
     _order: dict[str, list[str]] = field(default_factory=dict)
     _listed: dict[str, pa.Table] = field(default_factory=dict)
@@ -134,6 +137,8 @@ class Run:
         if any(name not in self.receipts for name in needs):
             return NodePlan(node, None, None)
         tasks = self._tasks(node)
+        if self.withdrawn:
+            tasks = [self._without_withdrawn(task) for task in tasks]
         self._order[node.name] = [task.part for task in tasks]
         found = [(task, self._found(task, write)) for task in tasks]
         return NodePlan(
@@ -141,6 +146,20 @@ class Run:
             [receipt for _, receipt in found if receipt is not None],
             [task for task, receipt in found if receipt is None],
         )
+
+    def _without_withdrawn(self, task: Task) -> Task:
+        """The task; under another name where what is done of it holds rows that were withdrawn since."""
+        receipt = find_receipt(self.store, task.part)
+        task = replace(task, dataset=self.pipeline.dataset)
+        if receipt is None or "ledger" not in receipt.files:
+            return task
+        ledger = self.store.read_table(receipt.files["ledger"].path, ["row_id", "uri", "reason"])
+        hits = pc.and_(self.withdrawn.among(ledger), pc.not_equal(pc.fill_null(ledger["reason"], ""), REASON))
+        if not pc.any(hits).as_py():
+            return task
+        folder, _, name = task.part.rpartition("/")
+        gone = sorted(set(ledger.filter(hits)["row_id"].to_pylist()))
+        return replace(task, part=f"{folder}/{digest([name, 'without', gone])}")
 
     def _found(self, task: Task, write: bool) -> Receipt | None:
         """The receipt of a task that is done, and need not be done again."""

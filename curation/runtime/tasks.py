@@ -14,6 +14,7 @@ from curation.runtime.packing import pack
 from curation.store.measures import Measures
 from curation.store.objects import Store
 from curation.store.parts import Receipt, find_receipt, put_bytes, put_part, put_table, split_payloads
+from curation.store.withdrawals import withdrawn_from
 from schemas.ledger import KEPT
 
 
@@ -35,6 +36,7 @@ class Task:
         joins: paths of the tables that are joined to its rows.
         rows: how many rows come in.
         cost: what they cost, in the node's measure.
+        dataset: whose withdrawals count; empty where there are none.
     """
 
     node: Map | Reduce | Pack
@@ -43,6 +45,7 @@ class Task:
     joins: tuple[str, ...] = ()
     rows: int = 0
     cost: float = 0.0
+    dataset: str = ""
 
 
 Run = Callable[[Task, pa.Table], Outcome]
@@ -97,6 +100,7 @@ def in_this_process(store: Store, entering: Callable[[str], None] = lambda stage
             together=task.node.unit.together,
             measures=measures_of(store.root),
             entering=entering,
+            withdrawn=withdrawn_from(store, task.dataset) if task.dataset else None,
         )
 
     return run

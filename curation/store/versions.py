@@ -169,6 +169,13 @@ def publish(store: Store, version: Version) -> None:
         raise StoreError(f"version {version.name} is there already")
 
 
+def end_version(store: Store, version: Version) -> None:
+    """Remove a version: its manifest first, so that nobody finds half of it, then its folder."""
+    store.delete(manifest_path(version.dataset, version.number))
+    for name in store.names(version.name):
+        store.delete(name)
+
+
 def _entries(store: Store, dataset: str) -> list[tuple[str, str]]:
     names = [name.rsplit("/", 1)[1].split(".") for name in store.names(f"{dataset}/_versions")]
     return [(n[0], n[1]) for n in names if len(n) == 2 and n[0].isdigit() and n[1] in ("json", "claim")]

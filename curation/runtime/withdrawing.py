@@ -1,0 +1,212 @@
+"""A version without some rows and all that was made of them: parts and shards are copied without them.
+
+No stage runs. What was found over the whole corpus (percentiles, clusters, quotas) stays as it was found.
+"""
+
+from dataclasses import dataclass, replace
+from typing import BinaryIO, cast
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.errors import SourceError
+from curation.hashing import digest
+from curation.runtime.chain import made_counts, verdict_counts
+from curation.runtime.publishing import node_record, put_version, shard_records
+from curation.store.objects import Store
+from curation.store.parts import (
+    PAYLOAD,
+    PartFile,
+    Receipt,
+    find_receipt,
+    put_bytes,
+    put_part,
+    put_table,
+    split_payloads,
+)
+from curation.store.shard_index import index_table
+from curation.store.tar_shards import write_shard
+from curation.store.versions import NodeRecord, Version
+from curation.store.withdrawals import REASON, record_withdrawal
+from schemas.ledger import LEDGER, REJECTED
+from schemas.shards import SHARD_INDEX
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """What is withdrawn from a version.
+
+    Attributes:
+        seeds: the rows that were asked for.
+        ids: those, and all rows that were made of them.
+    """
+
+    source: str | None
+    seeds: tuple[str, ...]
+    ids: tuple[str, ...]
+
+
+def find_withdrawal(
+    views: duckdb.DuckDBPyConnection, version: Version, *, source: str | None = None, row_id: str | None = None
+) -> Withdrawal:
+    """The rows of a source, or one row, with everything that was made of them by the version's lineage.
+
+    Args:
+        source: a file as the ledger's `uri` has it, or where something was downloaded from (`url`).
+
+    Raises:
+        SourceError: the version has no such row.
+    """
+    if row_id is not None:
+        seeds = _ids(views, "select row_id from ledger where row_id = $1", row_id)
+    else:
+        seeds = _ids(views, "select row_id from ledger where uri = $1", source)
+        for node in version.nodes:
+            columns = views.execute("select column_name from duckdb_columns() where table_name = $1", [node.name])
+            if ("url",) in columns.fetchall():
+                seeds += _ids(views, f'select row_id from "{node.name}" where url = $1', source)
+    if not seeds:
+        asked = f"row {row_id!r}" if row_id is not None else f"source {source!r}, by its uri or url"
+        raise SourceError(f"version {version.name} has no {asked}; the ledger (`curate audit`) lists rows and uris")
+    family = """
+        with recursive down(id) as (select unnest($1) union select child from down join lineage on parent = id)
+        select id from down order by id
+    """
+    ids = [found[0] for found in views.execute(family, [sorted(set(seeds))]).fetchall()]
+    # Rows that were made of others have their file's uri too; whoever goes with another was not asked for.
+    made = set(_ids(views, "select child from lineage where list_contains($1, parent)", ids))
+    return Withdrawal(source, tuple(sorted(set(seeds) - made)), tuple(ids))
+
+
+def withdraw(store: Store, version: Version, withdrawal: Withdrawal) -> tuple[Version, list[str]]:
+    """Make a version without these rows, and see to it that no run brings them back.
+
+    Returns:
+        The new version, and the paths of the shards that are another in it, or gone.
+    """
+    ids = pa.array(withdrawal.ids, pa.string())
+    asked = withdrawal.source or withdrawal.seeds[0]
+    record_withdrawal(store, version.dataset, source=withdrawal.source, ids=[asked, *withdrawal.ids])
+    told: set[str] = set()
+    nodes: list[NodeRecord] = []
+    packs: list[Receipt] = []
+    for node in version.nodes:
+        receipts = []
+        for receipt in version.receipts(node.name):
+            left = _without(store, receipt, ids, set(withdrawal.seeds), told)
+            receipts += [] if left is None else [left]
+        packs += [receipt for receipt in receipts if "shard" in receipt.files]
+        nodes.append(node_record(node.name, node.fingerprint, receipts, store))
+    shards = shard_records(packs)
+    before = {shard.sha256: shard.path for shard in version.shards}
+    changed = sorted(path for sha256, path in before.items() if sha256 not in {shard.sha256 for shard in shards})
+    draft = replace(
+        version,
+        number=0,
+        parent=version.number,
+        nodes=nodes,
+        shards=shards,
+        files=[],
+        withdrawn=sorted({*version.withdrawn, asked}),
+    )
+    return put_version(draft, packs, store)[0], changed
+
+
+def _without(store: Store, receipt: Receipt, ids: pa.Array, seeds: set[str], told: set[str]) -> Receipt | None:
+    """A part without the rows; the part itself where it has none of them; None where nothing is left of it.
+
+    Args:
+        told: seeds that a ledger before has told of; grows.
+    """
+    parquet = [role for role, file in receipt.files.items() if file.path.endswith(".parquet")]
+    tables = {role: store.read_table(receipt.files[role].path) for role in parquet}
+    here = _present(tables, ids)
+    if not here:
+        return receipt
+    folder, _, name = receipt.part.rpartition("/")
+    part = f"{folder}/{digest([name, REASON, sorted(here)])}"
+    first = seeds & set(here) - told if "ledger" in tables else set()
+    told |= first
+    if done := find_receipt(store, part):
+        return done
+    if "shard" in receipt.files:
+        return _shard_without(store, replace(receipt, part=part), tables["index"], ids)
+    files: dict[str, PartFile] = {}
+    if "rows" in tables:
+        rows, blob = _rows_without(store, receipt, tables["rows"], ids)
+        files["rows"] = put_table(store, part, "rows", rows)
+        if blob:
+            files["blob"] = put_bytes(store, part, "blob", ".bin", blob)
+    left = replace(receipt, part=part, timings={})
+    if "ledger" in tables:
+        ledger = _ledger_without(tables["ledger"], ids, first)
+        # Of a row that was asked for stays of whom it was made.
+        edges, gone = tables["lineage"], pa.array(sorted(set(here) - first), pa.string())
+        lineage = edges.filter(pc.invert(pc.or_(pc.is_in(edges["child"], gone), pc.is_in(edges["parent"], ids))))
+        files["ledger"] = put_table(store, part, "ledger", ledger)
+        files["lineage"] = put_table(store, part, "lineage", lineage)
+        came = ledger.num_rows - pc.sum(ledger["made"]).as_py() if ledger.num_rows else 0
+        left = replace(left, counts=verdict_counts(ledger), made=made_counts(ledger), rows_in=came)
+    if "table" in tables:
+        table = tables["table"]
+        files["table"] = put_table(store, part, "table", table.filter(pc.invert(pc.is_in(table["row_id"], ids))))
+    return put_part(store, replace(left, files=files))
+
+
+def _present(tables: dict[str, pa.Table], ids: pa.Array) -> list[str]:
+    """Which of the ids a part's tables name."""
+    found: set[str] = set()
+    for table in tables.values():
+        for column in {"row_id", "parent"} & set(table.column_names):
+            values = table[column]
+            found.update(values.filter(pc.is_in(values, ids)).to_pylist())
+    return sorted(found)
+
+
+def _rows_without(store: Store, receipt: Receipt, rows: pa.Table, ids: pa.Array) -> tuple[pa.Table, bytes]:
+    left = rows.filter(pc.invert(pc.is_in(rows["row_id"], ids)))
+    if "blob" not in receipt.files or PAYLOAD not in left.column_names:
+        return left, b""
+    path = receipt.files["blob"].path
+    places = left[PAYLOAD].to_pylist()
+    payloads = [p and store.read_range(path, p["offset"], p["size"]) for p in places]
+    column = left.column_names.index(PAYLOAD)
+    return split_payloads(left.set_column(column, PAYLOAD, pa.array(payloads, pa.large_binary())))
+
+
+def _ledger_without(ledger: pa.Table, ids: pa.Array, told_here: set[str]) -> pa.Table:
+    """Entries of other rows, and of those that were asked for, where they come first, that they were withdrawn."""
+    others = ledger.filter(pc.invert(pc.is_in(ledger["row_id"], ids)))
+    rows = ledger.filter(pc.is_in(ledger["row_id"], pa.array(sorted(told_here), pa.string()))).to_pylist()
+    decided = {"stage": REASON, "verdict": REJECTED, "reason": REASON, "value": None, "limit": None, "error": None}
+    told = pa.Table.from_pylist([row | decided for row in rows], LEDGER)
+    return pa.concat_tables([others, told]).sort_by("row_id")
+
+
+def _shard_without(store: Store, receipt: Receipt, index: pa.Table, ids: pa.Array) -> Receipt | None:
+    """A shard's other samples, copied in their order."""
+    left = index.filter(pc.invert(pc.is_in(index["row_id"], ids))).sort_by("offset")
+    if not left.num_rows:
+        return None
+    shard = receipt.files["shard"].path
+    path = f"{receipt.part}/shard.tar"
+    samples = (
+        (row["key"], {p["extension"]: store.read_range(shard, p["offset"], p["size"]) for p in row["parts"]})
+        for row in left.select(["key", "parts"]).to_pylist()
+    )
+    extensions = [part["extension"] for part in left["parts"][0].as_py()]
+    with store.writing(path) as file:
+        written = write_shard(cast(BinaryIO, file), samples, extensions)
+    own = [name for name in left.column_names if name not in SHARD_INDEX.names or name == "row_id"]
+    table = index_table("", written.rows, left.select(own))
+    files = {
+        "shard": PartFile(path, written.size, "", left.num_rows),
+        "index": put_table(store, receipt.part, "index", table),
+    }
+    details = receipt.details | {"sha256": written.sha256, "samples": left.num_rows}
+    return put_part(store, replace(receipt, files=files, rows_in=left.num_rows, details=details, timings={}))
+
+
+def _ids(views: duckdb.DuckDBPyConnection, question: str, value: str | list[str] | None) -> list[str]:
+    return [row[0] for row in views.execute(question, [value]).fetchall()]
