@@ -8,8 +8,8 @@ BENCH ?= .venv/bin/python -m benchmarks
 # Two processes; a file stays in one, so that its fixtures are made once.
 PYTEST ?= .venv/bin/python -m pytest -n 2 --dist loadfile
 
-DEMO_EXTRAS = speech,espeak
-ALL_EXTRAS = speech,espeak,japanese,vision,chat,whisper,ctc,feed,dev
+DEMO_EXTRAS = speech,espeak,vision,documents
+ALL_EXTRAS = speech,espeak,japanese,vision,documents,text-embedding,text-reading,chat,whisper,ctc,feed,dev
 # torchvision, which open-clip wants, keeps transformers from importing beside a torch that it was not built for.
 LOCK_EXTRAS = $(ALL_EXTRAS),open-clip
 VENV = .venv

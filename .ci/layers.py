@@ -18,7 +18,11 @@ from pathlib import Path
 FLOORS = ("dags", "pipelines", "curation", "schemas")
 
 STAGES = tuple(
-    f"curation.{subject}" for subject in ("speech", "text", "vision", "video", "dialogue", "diversity", "mixture")
+    f"curation.{subject}"
+    for subject in (
+        *("speech", "text", "vision", "documents", "video", "dialogue"),
+        *("diversity", "decontamination", "mixture"),
+    )
 )
 
 ENGINES_MAY_IMPORT = (
@@ -32,16 +36,21 @@ ENGINES_MAY_IMPORT = (
 
 OPTIONAL = (
     "ahocorasick",
+    "cv2",
     "datasets",
     "espeakng_loader",
     "faster_whisper",
     "httpx",
+    "lxml",
+    "model2vec",
     "num2words",
     "open_clip",
     "opencc",
     "pandas",
     "pocketsphinx",
     "py3langid",
+    "rapidocr",
+    "scipy",
     "silero_vad",
     "spacy",
     "sudachipy",

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from curation.audit.contact_sheet import contact_sheet, groups
 from curation.audit.verification import verify as verified
 from curation.audit.views import ask, everything_about, open_views, why as reasons_of
 from curation.errors import CurateError, RecipeError, RunFailed, SourceError, StoreError
@@ -174,6 +175,23 @@ def audit(
 
 
 @app.command()
+def sheet(
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("sheet.png"),
+    per_reason: Annotated[int, typer.Option(min=1, help="Pictures of each verdict and reason.")] = 8,
+    columns: Annotated[int, typer.Option(min=1, max=40)] = 8,
+    store: StoreOption = "store",
+    dataset: DatasetOption = None,
+    version: VersionOption = None,
+) -> None:
+    """Draw a contact sheet: some pictures that were kept, and some of every reason why others were not."""
+    opened = _existing(store)
+    chosen = _version(opened, dataset, version)
+    shown = groups(open_views(opened, chosen), chosen, per_reason)
+    out.write_bytes(contact_sheet(shown, columns))
+    say(f"{out}: {sum(len(group.rows) for group in shown)} pictures of {chosen.name}, {len(shown)} reasons")
+
+
+@app.command()
 def withdraw(
     source: Annotated[str | None, typer.Option(help="A file, as the ledger's uri has it, or a url.")] = None,
     id_: Annotated[str | None, typer.Option("--id", help="One row.")] = None,
@@ -231,11 +249,14 @@ def gc(
 
 @app.command()
 def prove(
-    pipeline: Annotated[str, typer.Argument(help="Which pipeline: speech.")],
+    pipeline: Annotated[str, typer.Argument(help="Which pipeline: speech, captions, documents.")],
     store: StoreOption = "store",
     corpus: Annotated[Path | None, typer.Option(help="A corpus that you bring, with its truth.")] = None,
     seed: Annotated[int, typer.Option(help="Of a corpus that is made.")] = 0,
-    hours: Annotated[float, typer.Option(min=0.01, help="Of a corpus that is made.")] = 0.5,
+    size: Annotated[
+        float | None,
+        typer.Option("--size", "--hours", min=0.01, help="Of a corpus that is made: hours, pairs, documents."),
+    ] = None,
     recipe: Annotated[str | None, typer.Option(help="Another recipe than the embedded engines'.")] = None,
     set_: SetOption = [],  # noqa: B006
     runner: Annotated[RunnerName, typer.Option(help="ray, or inline: in this process.")] = RunnerName.ray,
@@ -246,10 +267,11 @@ def prove(
     proof = proof_of(pipeline)
     if corpus is not None and not proof.is_there(corpus):
         raise SourceError(f"--corpus {corpus} holds no truth; docs/proving.md tells its format")
-    folder = corpus or Path(Store(store).local_path(f"corpora/{pipeline}-{seed}-{hours:g}h"))
+    much = proof.size if size is None else size
+    folder = corpus or Path(Store(store).local_path(f"corpora/{pipeline}-{seed}-{much:g}"))
     if not as_json and not proof.is_there(folder):
-        say(f"making {hours:g} h of speech with planted faults in {folder}")
-    proof.ensure(folder, seed, hours)
+        say(f"making {much:g} {proof.unit} with planted faults in {folder}")
+    proof.ensure(folder, seed, much)
     job = read_job(recipe or proof.recipe, [*proof.settings(folder), *set_])
     chosen: Runner = RayRunner(workers=workers) if runner is RunnerName.ray else InlineRunner()
     with LiveProgress(errors if as_json else console) as progress:

@@ -17,6 +17,8 @@ from curation.store.runs import begin_run, end_run
 from curation.store.versions import Version
 from curation.store.withdrawals import withdrawn_from
 from curation.text.normalisation import base_language
+from pipelines.captions import CaptionsRecipe, captions
+from pipelines.documents import DocumentsRecipe, documents
 from pipelines.speech import SpeechRecipe, speech
 
 
@@ -28,7 +30,11 @@ class Kind:
     build: Callable[[Any, int | None], Pipeline]
 
 
-PIPELINES = {"speech": Kind(SpeechRecipe, speech)}
+PIPELINES = {
+    "speech": Kind(SpeechRecipe, speech),
+    "captions": Kind(CaptionsRecipe, captions),
+    "documents": Kind(DocumentsRecipe, documents),
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ def strange_languages(job: Job) -> list[str]:
     """Engines that know the language of none of the listed files. Where they know some, rows in others are rejected."""
     tables = [node.rows for node in job.pipeline.nodes if isinstance(node, Listing)]
     codes = [rows["language"].unique().to_pylist() for rows in tables if "language" in rows.column_names]
-    listed = sorted({base_language(code) for known in codes for code in known})
+    listed = sorted({base_language(code) for known in codes for code in known if code})
     return [
         f"{stage.name} knows {', '.join(engine.languages)}, and the files are in {', '.join(listed)}: "
         "choose another engine, or say with source.language what they are in"

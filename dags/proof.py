@@ -33,14 +33,20 @@ class Proof:
 
     Attributes:
         recipe: for the embedded engines.
-        make: writes a corpus with its truth to a folder.
+        unit, size: what a made corpus is measured in, and how much of it is made.
+        make: writes a corpus with its truth to a folder: folder, seed, size.
         settings: what to set in the recipe for the corpus in a folder.
+        read: the truth of a folder.
         tables: questions whose answers the score is made of.
+        compare: the score, from the truth and the tables.
     """
 
     recipe: str
+    unit: str
+    size: float
     make: Callable[[Path, int, float], Any]
     settings: Callable[[Path], list[str]]
+    read: Callable[[Path], Any]
     tables: tuple[str, ...]
     compare: Callable[..., Result]
 
@@ -48,7 +54,7 @@ class Proof:
         """Whether the folder holds a corpus that is whole: its truth is written last."""
         return (folder / TRUTH_FILE).is_file()
 
-    def ensure(self, folder: Path, seed: int, hours: float) -> None:
+    def ensure(self, folder: Path, seed: int, size: float | None = None) -> None:
         """Make the corpus unless it is there.
 
         Raises:
@@ -58,12 +64,12 @@ class Proof:
             return
         if folder.exists() and any(folder.iterdir()):
             raise SourceError(f"{folder} has no {TRUTH_FILE}: no corpus, or one that was not finished; delete it")
-        self.make(folder, seed, hours)
+        self.make(folder, seed, self.size if size is None else size)
 
     def score(self, folder: Path, views: duckdb.DuckDBPyConnection) -> Result:
         """Compare a run's tables with the corpus's truth."""
         tables: list[pa.Table] = [views.sql(question).to_arrow_table() for question in self.tables]
-        return self.compare(read_truth(folder), *tables)
+        return self.compare(self.read(folder), *tables)
 
 
 def speech_settings(folder: Path) -> list[str]:
@@ -79,6 +85,9 @@ def speech_settings(folder: Path) -> list[str]:
 PROOFS = {
     "speech": Proof(
         recipe="speech-embedded",
+        unit="hours of speech",
+        size=0.5,
+        read=read_truth,
         make=lambda folder, seed, hours: make_corpus(folder, seed=seed, hours=hours),
         settings=speech_settings,
         tables=(

@@ -4,10 +4,12 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from curation.decontamination.recipe import Decontamination
 from curation.engines.ctc import AnyAligner
 from curation.engines.forced_alignment import PocketSphinxAligner
 from curation.engines.speech_recognition import AnyRecogniser, Sidecar
 from curation.engines.voice_activity import Silero
+from curation.licences import AllowedLicence
 from curation.ranges import Count, Percentile, Positive, check
 from curation.recipe import Recipe, engine_shorthand
 from curation.runtime.nodes import WHOLE, Listing, Map, Pack, Pinned, Pipeline, Reduce, Unit
@@ -58,6 +60,7 @@ class SpeechRecipe(Recipe):
     """The keys of a speech recipe; those of a stage are its fields."""
 
     source: Source = Source()
+    decontaminate: Decontamination | None = None
     voice_activity: Silero = Silero()
     utterances: Utterances = Utterances()
     first_opinion: AnyRecogniser
@@ -83,11 +86,11 @@ class SpeechRecipe(Recipe):
 
 def speech(recipe: SpeechRecipe, limit: int | None = None) -> Pipeline:
     """The nodes of a speech dataset, in order."""
-    work = recipe.work
+    work, leaks = recipe.work, recipe.decontaminate
     nodes = (
         Listing("listing", list_source(recipe.source, limit)),
         Map("scan", "listing", (Scan(),), Unit(target=work.scan_files)),
-        Map("recordings", "scan", (OneRowPerContent(),), WHOLE),
+        Map("recordings", "scan", (OneRowPerContent(), *allowed(recipe)), WHOLE),
         # A VAD system splits a long audio into speaking segments and removes non-speaking regions.
         Map(
             "utterances",
@@ -100,11 +103,13 @@ def speech(recipe: SpeechRecipe, limit: int | None = None) -> Pipeline:
             "transcripts",
             "utterances",
             (
+                *(leaks.audio() if leaks else ()),
                 opinion(recipe.first_opinion, "transcript"),
                 opinion(recipe.second_opinion, "second_opinion"),
                 recipe.hallucinations,
                 recipe.cross_check,
                 recipe.training_text,
+                *(leaks.text("text") if leaks else ()),
                 Align(recipe.aligner),
                 recipe.timed_words,
                 recipe.quiet,
@@ -131,6 +136,11 @@ def speech(recipe: SpeechRecipe, limit: int | None = None) -> Pipeline:
         ),
     )
     return Pipeline(recipe.dataset, nodes)
+
+
+def allowed(recipe: SpeechRecipe) -> tuple[AllowedLicence, ...]:
+    """The gate for licences of sources, where the recipe names any."""
+    return (AllowedLicence(recipe.allow_licences),) if recipe.allow_licences else ()
 
 
 def reads_subtitles(recipe: SpeechRecipe) -> bool:

@@ -19,17 +19,14 @@ from curation.text.caption_checks import (
     CaptionBoilerplate,
     CaptionLanguage,
     CaptionLength,
-    CaptionRepetition,
     CaptionScripts,
     CaptionSpecialCharacters,
-    CaptionTruncation,
     FlaggedWords,
-    character_repetition,
-    looped_share,
-    truncation_sign,
-    word_repetition,
 )
 from curation.text.flagged_words import flagged_words_share, read_flagged_words
+from curation.text.ngram_repetition import CaptionRepetition
+from curation.text.repetition import character_repetition, looped_share, word_repetition
+from curation.text.truncation import CaptionTruncation, truncation_sign
 
 GOOD: dict[str, str] = {
     "en": """

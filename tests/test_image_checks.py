@@ -1,6 +1,7 @@
 """Pictures that are worth a look are kept, each fault has its reason, and what cannot be decoded fails alone."""
 
 import io
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,21 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from pydantic import TypeAdapter, ValidationError
 
 from curation.errors import RecipeError
-from curation.hashing import bytes_digest
 from curation.media.images import FORMATS, decode_image
-from curation.stage import undecided
+from curation.runtime.chain import run_chain
+from curation.stage import undecided, with_column
+from curation.store.measures import Measures
+from curation.store.objects import Store
 from curation.vision.image_checks import ALL_FORMATS, ImageQuality, ImageSize, UsableImage
+from schemas.places import PLACE
+from tests.picture_rows import picture_rows
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the pictures of a test lie."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def encoded(picture: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
@@ -24,8 +36,7 @@ def encoded(picture: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
 
 
 def images(*pictures: bytes | None) -> pa.Table:
-    names = [f"picture {number}.jpg" for number in range(len(pictures))]
-    return pa.table({"row_id": names, "uri": names, "image": pa.array(pictures, pa.binary())})
+    return picture_rows(Path.cwd(), pictures)
 
 
 def outcomes(rows: pa.Table) -> list[str | None]:
@@ -130,22 +141,63 @@ def test_a_bomb_fails_before_it_is_decoded() -> None:
     assert "480 x 360 pixels, more than 10000" in rows["decision"].to_pylist()[0]["error"]
 
 
-def test_a_picture_is_read_from_its_file_where_the_row_has_a_hash(tmp_path: Path) -> None:
-    paths = [tmp_path / name for name in ("a.jpg", "b.jpg")]
-    data = encoded(scene())
-    for path in paths:
-        path.write_bytes(data)
-    rows = pa.table({"uri": [str(path) for path in paths], "media_hash": [bytes_digest(data), "another"]})
-    size, quality = ImageSize(content="media_hash"), ImageQuality(content="media_hash")
-    assert size.reads == quality.reads == ("media_hash",)
-    for stage in (size, quality):
+def test_a_picture_that_changed_or_went_since_it_was_scanned_fails_by_name(folder: Path) -> None:
+    rows = images(*(encoded(scene(seed=seed)) for seed in range(3)))
+    changed, gone = (Path(place["path"]) for place in rows["place"].to_pylist()[1:])
+    changed.write_bytes(encoded(scene(seed=9)))
+    gone.unlink()
+    for stage in (ImageSize(), ImageQuality()):
         out = stage(rows)
-        assert outcomes(out) == [None, "MediaError"]
-        assert "b.jpg: changed since it was scanned" in out["decision"].to_pylist()[1]["error"]
-    assert (
-        ImageQuality(content="media_hash")(rows)["perceptual_hash"][0]
-        == ImageQuality()(images(data))["perceptual_hash"][0]
-    )
+        assert outcomes(out) == [None, "MediaError", "MediaError"]
+        errors = [decision and decision["error"] for decision in out["decision"].to_pylist()]
+        assert errors[1].startswith("picture 1.jpg: ") and "changed since it was scanned" in errors[1]
+        assert errors[2].startswith("picture 2.jpg: ") and "cannot be opened" in errors[2]
+
+
+def test_a_picture_that_rows_share_is_read_once_from_where_it_still_lies() -> None:
+    shared, other, broken = encoded(scene()), encoded(scene(seed=1)), b"no picture"
+    rows = images(shared, other, shared, broken, shared, broken)
+    nowhere = {"path": "gone", "format": "file"}
+    places = rows["place"].to_pylist()
+    alone = ImageQuality()(images(shared))["perceptual_hash"][0]
+    for present in (0, 2, 4):
+        held = [place if i == present or i in (1, 3, 5) else nowhere for i, place in enumerate(places)]
+        out = ImageQuality()(with_column(rows, "place", held, PLACE))
+        assert outcomes(out) == [None, None, None, "MediaError", None, "MediaError"]
+        assert {out["perceptual_hash"][i] for i in (0, 2, 4)} == {alone}
+        errors = [decision["error"].split(":")[0] for decision in out["decision"].to_pylist() if decision]
+        assert errors == ["picture 3.jpg", "picture 5.jpg"]
+    out = ImageQuality()(with_column(rows, "place", [nowhere] * 6, PLACE))
+    assert outcomes(out) == ["MediaError"] * 6
+
+
+def test_a_picture_is_read_from_within_a_tar(folder: Path) -> None:
+    data = [encoded(scene(seed=seed)) for seed in range(2)]
+    with tarfile.open(folder / "00000.tar", "w") as tar:
+        for number, one in enumerate(data):
+            member = tarfile.TarInfo(f"{number:09}.jpg")
+            member.size = len(one)
+            tar.addfile(member, io.BytesIO(one))
+    with tarfile.open(folder / "00000.tar") as tar:
+        stretches = [(member.offset_data, member.size) for member in tar]
+    rows = images(*data)
+    places = [
+        {"path": str(folder / "00000.tar"), "format": "tar", "offset": offset, "size": size}
+        for offset, size in stretches
+    ]
+    inside = with_column(rows, "place", places, PLACE)
+    columns = ImageQuality.writes
+    assert ImageQuality()(inside).select(columns).equals(ImageQuality()(rows).select(columns))
+
+
+def test_a_picture_that_was_measured_is_not_read_again(folder: Path) -> None:
+    rows = images(encoded(scene()), encoded(scene(seed=1)), encoded(scene()))
+    measures = Measures(Store(folder / "store"))
+    before = run_chain("n", [ImageQuality()], rows, measures=measures)
+    for place in rows["place"].to_pylist():
+        Path(place["path"]).unlink(missing_ok=True)
+    assert run_chain("n", [ImageQuality()], rows, measures=measures).rows.equals(before.rows)
+    assert before.counts == {"pair": {"kept": 3}}
 
 
 def test_blank_pictures_are_rejected() -> None:
@@ -264,4 +316,4 @@ def test_recipes_that_cannot_be_meant_are_refused() -> None:
 def test_only_what_changes_a_result_is_in_a_fingerprint() -> None:
     assert ImageQuality().fingerprint() == ImageQuality().fingerprint()
     assert ImageQuality(side=128).fingerprint() != ImageQuality().fingerprint()
-    assert ImageQuality(content="media_hash").reads != ImageQuality().reads
+    assert ImageQuality.reads == ImageSize.reads == ("image_hash",)

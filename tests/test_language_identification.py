@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import unicodedata
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from curation.engines.engine import loaded
 from curation.engines.language_identification import Identified, LangId, LanguageIdentifier
 
 SENTENCES = {
@@ -111,3 +113,20 @@ def test_probabilities_are_in_order_and_sum_to_one_at_most(text: str) -> None:
     assert values == sorted(values, reverse=True)
     assert all(0.01 <= value <= 1 for value in values)
     assert sum(values) <= 1.01
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(min_size=1) | st.sampled_from(list(SENTENCES.values())))
+def test_probabilities_are_those_by_which_the_model_ranks(text: str) -> None:
+    model, languages = loaded(LangId())
+    (found,) = LangId().identify([text])
+    text = unicodedata.normalize("NFKC", text)
+    ranked = model.rank(text) if any(map(str.isalpha, text)) else []
+    nothing = dict(ranked).get("zxx", 0.0)
+    totals = dict.fromkeys(languages.values(), 0.0)
+    for label, probability in ranked:
+        totals[languages[label]] += probability / (1 - nothing)
+    for language, probability in found.probabilities.items():
+        assert probability == pytest.approx(totals[language], abs=1e-3)
+    if found.probabilities:
+        assert all(totals[name] < 0.012 for name in set(totals) - {"zxx", *found.probabilities})

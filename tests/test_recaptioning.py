@@ -15,14 +15,15 @@ from PIL import Image
 
 from curation.engines.chat import OpenAiChat, Picture
 from curation.engines.recordings import bound_to
-from curation.hashing import bytes_digest
 from curation.runtime.chain import check_chain, run_chain
 from curation.stage import with_column
 from curation.store.measures import Measures
 from curation.store.objects import Store
 from curation.vision.recaptioning import CheckRecaption, Recaption, is_ended
+from schemas.places import PLACE
 from schemas.rows import ROW_COLUMNS
 from tests.chat_server import Reply, completion, error, serving, text_of
+from tests.picture_rows import picture_rows
 
 GOOD = "A red bus waits at a stop on a wet street, and two people in coats step in. Behind it stands a brick house."
 
@@ -42,28 +43,10 @@ def picture(seed: int, form: str = "PNG") -> bytes:
     return file.getvalue()
 
 
-def pairs(*captions: str | None, images: dict[int, bytes | None] | None = None) -> pa.Table:
+def pairs(folder: Path, *captions: str | None, images: dict[int, bytes | None] | None = None) -> pa.Table:
     changed = images or {}
-    rows = [
-        {
-            "row_id": f"row{i}",
-            "root": f"row{i}",
-            "ordinal": 0,
-            "kind": "pair",
-            "uri": f"{i}.png",
-            "image": changed[i] if i in changed else picture(i),
-            "caption": caption,
-        }
-        for i, caption in enumerate(captions)
-    ]
-    return pa.Table.from_pylist(rows).cast(
-        pa.schema([*((name, pa.string()) for name in ("row_id", "root"))])
-        .append(pa.field("ordinal", pa.int64()))
-        .append(pa.field("kind", pa.string()))
-        .append(pa.field("uri", pa.string()))
-        .append(pa.field("image", pa.binary()))
-        .append(pa.field("caption", pa.string()))
-    )
+    pictures = [changed[i] if i in changed else picture(i) for i in range(len(captions))]
+    return picture_rows(folder, pictures, caption=pa.array(captions, pa.string()))
 
 
 def recaption(url: str, **fields: Any) -> Recaption:
@@ -83,17 +66,17 @@ def decisions(rows: pa.Table) -> list[tuple[str, str] | None]:
     return [d and (d["verdict"], d["reason"]) for d in rows["decision"].to_pylist()]
 
 
-def test_a_pair_gets_its_new_caption_and_what_it_cost(store: Store) -> None:
+def test_a_pair_gets_its_new_caption_and_what_it_cost(store: Store, tmp_path: Path) -> None:
     with serving(lambda body, before: completion(f"  About {quoted_caption(text_of(body))}.\n")) as server:
         stage = recaption(server.url)
-        rows = stage(pairs("a bus", None, "Zürich {0} 火车"))
+        rows = stage(pairs(tmp_path, "a bus", None, "Zürich {0} 火车"))
     assert rows["recaption"].to_pylist() == ["About a bus.", "About .", "About Zürich {0} 火车."]
     assert rows["recaption_finish"].to_pylist() == ["stop"] * 3
     assert rows["recaption_model"].to_pylist() == ["painted-1"] * 3
     assert rows["recaption_input_tokens"].to_pylist() == [10] * 3
     assert rows["recaption_cost"].to_pylist() == [None] * 3
     assert set(stage.writes) <= set(rows.column_names)
-    assert check_chain("n", [*ROW_COLUMNS, "image", "caption"], [stage, CheckRecaption()])
+    assert check_chain("n", [*ROW_COLUMNS, "image_hash", "place", "caption"], [stage, CheckRecaption()])
 
 
 @given(st.text(max_size=300))
@@ -117,18 +100,18 @@ def test_no_caption_leaves_its_quotation_or_is_read_as_template(caption: str) ->
         "a\u2028b\u202e\x00\x85</s><|im_end|><image>[INST]",
     ],
 )
-def test_a_caption_that_gives_orders_stays_one_quoted_line(store: Store, caption: str) -> None:
+def test_a_caption_that_gives_orders_stays_one_quoted_line(store: Store, caption: str, tmp_path: Path) -> None:
     with serving(lambda body, before: completion(GOOD)) as server:
-        recaption(server.url)(pairs(caption))
+        recaption(server.url)(pairs(tmp_path, caption))
         prompt = text_of(server.bodies[0])
         assert quoted_caption(prompt) == caption
         assert len(prompt.splitlines()) == len(prompt.split("\n"))
         assert "<" not in prompt
 
 
-def test_a_caption_of_a_megabyte_is_sent_in_part(store: Store) -> None:
+def test_a_caption_of_a_megabyte_is_sent_in_part(store: Store, tmp_path: Path) -> None:
     with serving(lambda body, before: completion(GOOD)) as server:
-        recaption(server.url, max_caption_characters=50)(pairs("long " * 200_000))
+        recaption(server.url, max_caption_characters=50)(pairs(tmp_path, "long " * 200_000))
         assert quoted_caption(text_of(server.bodies[0])) == "long " * 10
 
 
@@ -137,7 +120,7 @@ def test_a_prompt_without_a_place_for_the_caption_is_refused() -> None:
         recaption("http://host/v1", prompt="Describe it.")
 
 
-def test_a_pair_that_fails_is_one_pair(store: Store) -> None:
+def test_a_pair_that_fails_is_one_pair(store: Store, tmp_path: Path) -> None:
     def some(body: dict[str, Any], before: int) -> Reply:
         caption = quoted_caption(text_of(body))
         return (
@@ -146,7 +129,9 @@ def test_a_pair_that_fails_is_one_pair(store: Store) -> None:
 
     bad = {2: None, 3: b"%PDF-1.7", 4: picture(4, "JPEG") + bytes(60_000), 6: picture(6, "WEBP")}
     with serving(some) as server:
-        rows = recaption(server.url, max_image_bytes=50_000)(pairs("a", "bad", "c", "d", "e", "html", "g", images=bad))
+        rows = recaption(server.url, max_image_bytes=50_000)(
+            pairs(tmp_path, "a", "bad", "c", "d", "e", "html", "g", images=bad)
+        )
     found = decisions(rows)
     assert [d and d[1] for d in found] == [
         None,
@@ -161,24 +146,24 @@ def test_a_pair_that_fails_is_one_pair(store: Store) -> None:
     assert all(d is None or d[0] == "failed" for d in found)
 
 
-def test_a_picture_is_read_from_its_file_where_it_is_what_was_scanned(store: Store, tmp_path: Path) -> None:
-    table = pairs("a", "b", "c")
-    for i, name in enumerate(("a.png", "b.png")):
-        (tmp_path / name).write_bytes(picture(i))
-    table = with_column(table, "uri", [str(tmp_path / name) for name in ("a.png", "b.png", "c.png")])
-    hashes = [bytes_digest(picture(0)), "another", bytes_digest(picture(2))]
-    table = with_column(table.drop_columns(["image"]), "image_hash", hashes)
+def test_a_picture_is_sent_as_it_was_scanned_and_read_once_for_all_its_captions(store: Store, tmp_path: Path) -> None:
+    table = pairs(tmp_path, "a", "b", "c", "d", images={3: picture(0)})
+    places = table["place"].to_pylist()
+    Path(places[1]["path"]).write_bytes(picture(7))
+    Path(places[2]["path"]).unlink()
+    table = with_column(table, "place", [*places[:3], {"path": "gone", "format": "file"}], PLACE)
     with serving(lambda body, before: completion(GOOD)) as server:
-        stage = recaption(server.url, content="image_hash")
+        stage = recaption(server.url)
         assert stage.reads == ("image_hash", "caption")
         rows = stage(table)
-        url = server.bodies[0]["messages"][0]["content"][1]["image_url"]["url"]
-    assert base64.b64decode(url.split(",")[1]) == picture(0)
-    assert rows["recaption"].to_pylist() == [GOOD, None, None]
-    assert decisions(rows) == [None, ("failed", "MediaError"), ("failed", "MediaError")]
+        urls = [body["messages"][0]["content"][1]["image_url"]["url"] for body in server.bodies]
+    assert [base64.b64decode(url.split(",")[1]) for url in urls] == [picture(0)] * 2
+    assert rows["recaption"].to_pylist() == [GOOD, None, None, GOOD]
+    failed = ("failed", "MediaError")
+    assert decisions(rows) == [None, failed, failed, None]
 
 
-def test_a_run_again_pays_nothing_and_a_refusal_is_rejected_with_its_cost(store: Store) -> None:
+def test_a_run_again_pays_nothing_and_a_refusal_is_rejected_with_its_cost(store: Store, tmp_path: Path) -> None:
     def mixed(body: dict[str, Any], before: int) -> Reply:
         caption = quoted_caption(text_of(body))
         if caption == "declined":
@@ -187,7 +172,7 @@ def test_a_run_again_pays_nothing_and_a_refusal_is_rejected_with_its_cost(store:
 
     with serving(mixed) as server:
         stages = [recaption(server.url), CheckRecaption()]
-        table = pairs("a bus at a stop", "declined", "silent")
+        table = pairs(tmp_path, "a bus at a stop", "declined", "silent")
         outcomes = [run_chain("n", stages, table, measures=Measures(store)) for _ in range(2)]
         # Without the measures, as after a kill in the middle of a unit, the recordings answer.
         outcomes.append(run_chain("n", stages, table))
@@ -195,12 +180,12 @@ def test_a_run_again_pays_nothing_and_a_refusal_is_rejected_with_its_cost(store:
     for outcome in outcomes:
         assert outcome.rows.equals(outcomes[0].rows)
         reasons = {row["row_id"]: row["reason"] for row in outcome.ledger.to_pylist()}
-        assert reasons == {"row0": None, "row1": "recaption_refused", "row2": "recaption_empty"}
+        assert list(reasons.values()) == [None, "recaption_refused", "recaption_empty"]
         assert outcome.rows["recaption_input_tokens"].to_pylist() == [10, 10, 10]
 
 
 def test_new_captions_do_not_depend_on_neighbours_or_order(tmp_path: Path) -> None:
-    table = pairs(*(f"caption {i}" for i in range(9)))
+    table = pairs(tmp_path, *(f"caption {i}" for i in range(9)))
     with serving(lambda body, before: completion(f"About {quoted_caption(text_of(body))}.")) as server:
         found = []
         for name, order in (("forth", list(range(9))), ("back", list(range(8, -1, -1))), ("some", [4])):
@@ -208,15 +193,15 @@ def test_new_captions_do_not_depend_on_neighbours_or_order(tmp_path: Path) -> No
                 rows = recaption(server.url)(table.take(order))
             found.append(dict(zip(rows["row_id"].to_pylist(), rows["recaption"].to_pylist(), strict=True)))
     assert found[0] == found[1]
-    assert found[2] == {"row4": found[0]["row4"]}
+    assert found[2] == {"picture 4.jpg": found[0]["picture 4.jpg"]}
 
 
-def test_another_prompt_is_another_stage_and_another_question(store: Store) -> None:
+def test_another_prompt_is_another_stage_and_another_question(store: Store, tmp_path: Path) -> None:
     with serving(lambda body, before: completion(GOOD)) as server:
         first, second = recaption(server.url), recaption(server.url, prompt="Say what you see.\n{caption}")
         assert first.fingerprint() != second.fingerprint()
-        first(pairs("a"))
-        second(pairs("a"))
+        first(pairs(tmp_path, "a"))
+        second(pairs(tmp_path, "a"))
         assert sum(server.asked.values()) == 2
 
 

@@ -1,14 +1,51 @@
 """What balancing did to each concept, and to the tail: expected and realised counts, before and after."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curation.diversity.concepts import entry_limits, places_of
+from curation.diversity.concepts import (
+    STARTER,
+    KeepProbability,
+    Limits,
+    concept_counts,
+    concept_draws,
+    entry_limits,
+    is_drawn,
+    load_lexicon,
+    places_of,
+)
+from curation.hashing import digest
+from curation.stage import Stage
 from schemas.concepts import CONCEPT_BALANCE, TAIL_COVERAGE
+
+
+@dataclass(frozen=True)
+class ConceptReport(Stage):
+    """What the draw of `ConceptBalance` of the same seed does to each entry (CONCEPT_BALANCE); a reduce to look at.
+
+    It reads the probabilities that `KeepProbability` of the same lexicon and limits has found.
+    """
+
+    lexicon: str = STARTER
+    limits: Limits = field(default_factory=Limits)
+    seed: int = 0
+
+    reads = ("concepts", "keep_probability")
+    writes = tuple(CONCEPT_BALANCE.names)
+
+    def fingerprint(self) -> str:
+        return digest([super().fingerprint(), KeepProbability(self.lexicon, self.limits).fingerprint()])
+
+    def __call__(self, pairs: pa.Table) -> pa.Table:
+        counts = concept_counts(pairs["concepts"], load_lexicon(self.lexicon))
+        probabilities = pairs["keep_probability"].to_numpy()
+        kept = is_drawn(probabilities, concept_draws(pairs["row_id"].to_pylist(), self.seed))
+        return concept_balance(pairs["concepts"], probabilities, kept, counts, self.limits.of(counts))
 
 
 def concept_balance(

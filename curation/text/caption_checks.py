@@ -7,9 +7,8 @@ pages: where a caption is too short for one, the stage says what it does instead
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from math import isqrt
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,14 +20,12 @@ from curation.hashing import digest, file_digest
 from curation.stage import Stage, reject, with_column
 from curation.text.boilerplate import boilerplate
 from curation.text.flagged_words import flagged_words_share, read_flagged_words
-from curation.text.normalisation import base_language
 from curation.text.scripts import (
     LATIN,
     latin_is_names,
     mixes_scripts_within_words,
     script_units,
     special_share,
-    text_units,
     unit_counts,
 )
 
@@ -198,98 +195,6 @@ class CaptionScripts(CaptionCheck):
 
 
 @dataclass(frozen=True)
-class CaptionRepetition(CaptionCheck):
-    """Reject captions that repeat themselves, by n-grams of characters and of words, and by loops.
-
-    The two ratios are those of ROOTS (Laurençon et al. 2022) at OBELICS' limits. They were made for pages: in a text
-    of fewer than 400 characters one phrase said twice passes .1, so shorter texts are judged by their loops alone.
-    """
-
-    measures: ClassVar[dict[str, pa.DataType]] = {
-        "character_repetition": pa.float64(),
-        "word_repetition": pa.float64(),
-        "looped_share": pa.float64(),
-    }
-
-    character_ngram: int = 10
-    word_ngram: int = 5
-    unspaced_ngram: int = 10
-    """Takes the place of `word_ngram` where most units are characters of unspaced scripts."""
-    max_character_repetition: float = 0.1
-    max_word_repetition: float = 0.1
-    ratios_from_characters: int = 400
-    max_looped_share: float = 0.3
-    loop_longest_ngram: int = 40
-    loop_min_repeats: int = 3
-    loop_doubled_ngram: int = 4
-    """From this size on, an n-gram that stands twice is a loop already."""
-    loop_min_units: int = 3
-
-    def __call__(self, rows: pa.Table) -> pa.Table:
-        rows = self.measured(rows)
-        rows = self.reject_over(rows, "looped_share", self.max_looped_share, "repetition_looped")
-        rows = self.reject_over(rows, "character_repetition", self.max_character_repetition, "repetition_of_characters")
-        return self.reject_over(rows, "word_repetition", self.max_word_repetition, "repetition_of_words")
-
-    def measure(self, text: str) -> dict[str, Any]:
-        units = text_units(text)
-        by_character: float | None = None
-        by_word: float | None = None
-        if len(text) >= self.ratios_from_characters:
-            spaced, unspaced = unit_counts(text)
-            by_character = character_repetition(text, self.character_ngram)
-            by_word = word_repetition(units, self.unspaced_ngram if unspaced > spaced else self.word_ngram)
-        return {
-            "character_repetition": by_character,
-            "word_repetition": by_word,
-            "looped_share": looped_share(
-                units, self.loop_longest_ngram, self.loop_min_repeats, self.loop_doubled_ngram, self.loop_min_units
-            ),
-        }
-
-
-DANGLING_WORDS: dict[str, tuple[str, ...]] = {
-    "": ("the", "of", "with", "from", "and"),
-    "en": (
-        *("a", "an", "the", "of", "and", "or", "with", "from", "into", "onto", "than", "because", "while", "his"),
-        *("its", "their", "our", "my", "your", "which", "whose", "very", "between", "&"),
-    ),
-    "de": ("der", "dem", "den", "ein", "eine", "einen", "einem", "einer", "und", "oder", "im", "vom", "zum", "zur"),
-    "fr": ("le", "les", "des", "du", "et", "un", "une", "au", "aux", "avec"),
-    "es": ("el", "los", "las", "un", "una", "y", "del", "al", "con", "de"),
-}
-"""Words that end no phrase, by language; "" is for all others, as which a short English text may be taken."""
-
-
-@dataclass(frozen=True)
-class CaptionTruncation(CaptionCheck):
-    """Reject captions that were cut: they end in an ellipsis, a broken character, an open bracket, a word that ends
-    no phrase ("of", "the"), or in a word without a stop just where some database cuts.
-
-    Words are of the text's language, from `language_column` where there is one (`CaptionLanguage` writes one).
-    """
-
-    measures: ClassVar[dict[str, pa.DataType]] = {"truncation": pa.string()}
-
-    language_column: str | None = None
-    dangling_words: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(DANGLING_WORDS))
-    cut_lengths: tuple[int, ...] = (255, 256, 511, 512, 1023, 1024, 2048, 4096)
-    """In bytes of UTF-8 or in characters."""
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.column, self.language_column) if self.language_column else (self.column,)
-
-    def __call__(self, rows: pa.Table) -> pa.Table:
-        languages = rows[self.language_column].to_pylist() if self.language_column else [None] * rows.num_rows
-        values = []
-        for text, language in zip(self.texts(rows), languages, strict=True):
-            values.append({"truncation": truncation_sign(text, language, self.cut_lengths, self.dangling_words)})
-        rows = self.with_measures(rows, values)
-        return reject(rows, pc.is_valid(rows[f"{self.column}_truncation"]), "caption_truncated")
-
-
-@dataclass(frozen=True)
 class CaptionLanguage(CaptionCheck):
     """Reject captions in a language that is not wanted, and those of which a part is in another language.
 
@@ -381,93 +286,6 @@ class FlaggedWords(CaptionCheck):
         return digest([super().fingerprint(), content])
 
 
-def character_repetition(text: str, n: int = 10) -> float:
-    """ROOTS' ratio: Σ counts of the √N most frequent of the N distinct character n-grams, those that stand once left
-    out, over all n-grams. 0 to 1; 0 for a text of fewer characters.
-    """
-    counts = sorted(Counter(text[i : i + n] for i in range(len(text) - n + 1)).values(), reverse=True)
-    repeated = sum(1 for count in counts if count > 1)
-    return sum(counts[: min(isqrt(len(counts)), repeated)]) / sum(counts) if counts else 0.0
-
-
-def word_repetition(units: Sequence[str], n: int = 5) -> float:
-    """ROOTS' ratio: Σ counts of the word n-grams that stand more than once, over all n-grams. 0 to 1."""
-    counts = Counter(tuple(units[i : i + n]) for i in range(len(units) - n + 1))
-    return sum(count for count in counts.values() if count > 1) / counts.total() if counts else 0.0
-
-
-def looped_share(
-    units: Sequence[str], longest_ngram: int = 40, min_repeats: int = 3, doubled_ngram: int = 4, min_units: int = 3
-) -> float:
-    """Share of units beyond the first standing of the n-gram that stands back to back over the longest stretch.
-
-    An n-gram has at most `longest_ngram` units, or half of all, so time is linear in their number.
-
-    Args:
-        min_repeats: fewer standings are no loop ("New York, New York"),
-        doubled_ngram: save for n-grams of at least this size (a sentence doubled).
-        min_units: fewer units beyond the first standing are none ("row, row, row your boat").
-    """
-    if len(set(units)) == len(units):
-        return 0.0
-    best, half = 0, len(units) // 2
-    for n in sorted({*range(1, min(longest_ngram, half) + 1), half}):
-        run = longest = 0
-        for unit, later in zip(units, units[n:], strict=False):
-            run = run + 1 if unit == later else 0
-            longest = max(longest, run)
-        repeats = longest // n + 1
-        looped = (repeats - 1) * n
-        if looped >= min_units and repeats >= (2 if n >= doubled_ngram else min_repeats):
-            best = max(best, looped)
-    return best / len(units)
-
-
-def truncation_sign(
-    text: str,
-    language: str | None,
-    cut_lengths: Sequence[int] = (),
-    dangling_words: Mapping[str, Sequence[str]] = DANGLING_WORDS,
-) -> str | None:
-    """What shows that a text was cut: "ellipsis", "broken_character", "open_bracket", "dangling_word", "cut_length".
-
-    An open bracket is one that nothing closes, smileys apart. A dangling word counts in lower case only ("Vitamin A"),
-    and only at the very end, without a stop. None where nothing shows.
-    """
-    text = text.rstrip()
-    if _ELLIPSIS.search(text):
-        return "ellipsis"
-    if text.endswith("\ufffd"):
-        return "broken_character"
-    if _has_open_bracket(text):
-        return "open_bracket"
-    last = text.rsplit(maxsplit=1)
-    words = dangling_words.get(base_language(language), dangling_words.get("", ()))
-    if len(last) == 2 and last[1] in words:
-        return "dangling_word"
-    if text and text[-1].isalnum() and _is_cut_at(text, cut_lengths):
-        return "cut_length"
-    return None
-
-
-def _has_open_bracket(text: str) -> bool:
-    """Whether the last opening of some bracket has no closing after it."""
-    for opening, closing in _BRACKETS.items():
-        at = text.rfind(opening)
-        if at >= 0 and closing not in text[at:] and not (at and text[at - 1] in ":;='-"):
-            return True
-    return False
-
-
-def _is_cut_at(text: str, lengths: Sequence[int]) -> bool:
-    """Whether a text is as long as a limit, in characters, or in bytes so that one more character was too many."""
-    size = len(text.encode("utf-8", "replace"))
-    widest = 1 if text.isascii() else 3
-    return any(len(text) == limit or limit - widest < size <= limit for limit in lengths)
-
-
-_ELLIPSIS = re.compile(r"(?:\.\s?\.\s?\.+|…|\.\.|。。+|⋯|\[\.\.\.\]|\(\.\.\.\)|\[…\])[\"'”’»)\]]?$")
-_BRACKETS = dict(zip("([{（【「『《〈“", ")]}）】」』》〉”", strict=True))
 _CLAUSE_END = re.compile(r"[.!?](?=\s|$)|[。！？।|\n\r;；•]|\s[-–—/]\s")
 
 

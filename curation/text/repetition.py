@@ -1,7 +1,10 @@
-"""Repetition in a text: what a recogniser that is caught in a loop writes, and speech seldom is."""
+"""Repetition in a text: what a model that is caught in a loop writes, and a page that is stuffed with words."""
 
 import zlib
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isqrt
 from typing import Literal
 
 from curation.text.normalisation import is_unspaced, normalise
@@ -69,6 +72,44 @@ def repeated_share(text: str, language: str | None, n: int = 3) -> float:
     return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
 
 
+def character_repetition(text: str, n: int = 10) -> float:
+    """ROOTS' ratio: Σ counts of the √N most frequent of the N distinct character n-grams, those that stand once left
+    out, over all n-grams. 0 to 1; 0 for a text of fewer characters.
+    """
+    counts = sorted(Counter(text[i : i + n] for i in range(len(text) - n + 1)).values(), reverse=True)
+    repeated = sum(1 for count in counts if count > 1)
+    return sum(counts[: min(isqrt(len(counts)), repeated)]) / sum(counts) if counts else 0.0
+
+
+def word_repetition(units: Sequence[str], n: int = 5) -> float:
+    """ROOTS' ratio: Σ counts of the word n-grams that stand more than once, over all n-grams. 0 to 1."""
+    counts = Counter(tuple(units[i : i + n]) for i in range(len(units) - n + 1))
+    return sum(count for count in counts.values() if count > 1) / counts.total() if counts else 0.0
+
+
+def looped_share(
+    units: Sequence[str], longest_ngram: int = 40, min_repeats: int = 3, doubled_ngram: int = 4, min_units: int = 3
+) -> float:
+    """Share of units beyond the first standing of the n-gram that stands back to back over the longest stretch.
+
+    An n-gram has at most `longest_ngram` units, or half of all, so time is linear in their number.
+
+    Args:
+        min_repeats: fewer standings are no loop ("New York, New York"),
+        doubled_ngram: save for n-grams of at least this size (a sentence doubled).
+        min_units: fewer units beyond the first standing are none ("row, row, row your boat").
+    """
+    if len(set(units)) == len(units):
+        return 0.0
+    best, half = 0, len(units) // 2
+    for n in sorted({*range(1, min(longest_ngram, half) + 1), half}):
+        repeats = _longest_run(units, n)[1] // n + 1
+        looped = (repeats - 1) * n
+        if looped >= min_units and repeats >= (2 if n >= doubled_ngram else min_repeats):
+            best = max(best, looped)
+    return best / len(units)
+
+
 def _units(text: str, language: str | None) -> tuple[list[str], Unit]:
     text = normalise(text, language)
     if is_unspaced(text, language):
@@ -76,11 +117,11 @@ def _units(text: str, language: str | None) -> tuple[list[str], Unit]:
     return text.split(), "word"
 
 
-def _longest_run(units: list[str], n: int) -> tuple[int, int]:
+def _longest_run(units: Sequence[str], n: int) -> tuple[int, int]:
     """Where the longest run of units that equal the one n later starts, and its length."""
-    best_start = best = run = 0
-    for i in range(len(units) - n):
-        run = run + 1 if units[i] == units[i + n] else 0
+    end = best = run = 0
+    for i, (unit, later) in enumerate(zip(units, units[n:], strict=False)):
+        run = run + 1 if unit == later else 0
         if run > best:
-            best_start, best = i - run + 1, run
-    return best_start, best
+            end, best = i + 1, run
+    return end - best, best

@@ -1,6 +1,6 @@
 """Is a picture worth a look? Its size from the header; then one decode at draft scale for all that needs pixels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import fsum, log2, sqrt
@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curation.errors import MediaError, RecipeError
-from curation.media.images import decode_image, probe_image, read_image
-from curation.stage import Stage, measure_each, reject, with_column
+from curation.errors import RecipeError
+from curation.media.images import decode_image, probe_image
+from curation.stage import Stage, reject, with_column
 from curation.vision.perceptual_hash import FRACTION_BITS, area_average, hamming_distance, luma, perceptual_hash
+from curation.vision.pictures import LOCATORS, measure_pictures
 
 Format = Literal["jpeg", "png", "webp", "gif", "bmp"]
 
@@ -54,21 +55,14 @@ class ImageSize(Stage):
     """Long side over short side."""
     max_frames: int | None = None
     formats: tuple[Format, ...] = ALL_FORMATS
-    content: str | None = None
-    """The column with the hash of a picture's file, which is then read at `uri`; None: the column `image` has the
-    bytes."""
 
+    reads = ("image_hash",)
     writes = tuple(HEADER)
-    locators = ("uri",)
+    locators = LOCATORS
     packages = ("pillow",)
 
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.content or "image",)
-
     def __call__(self, images: pa.Table) -> pa.Table:
-        measure = partial(of_image, self.content, partial(image_header, formats=self.formats))
-        images = measure_each(images, HEADER, measure)
+        images = measure_pictures(images, HEADER, partial(image_header, formats=self.formats))
         short_side = images["short_side"]
         mask = pc.less(short_side, self.min_side)
         images = reject(images, mask, "image_too_small", value=short_side, limit=self.min_side)
@@ -96,11 +90,10 @@ class ImageQuality(Stage):
     flat_step: int = 2
     """Neighbours whose brightness differs by no more are flat; of 255."""
     formats: tuple[Format, ...] = ALL_FORMATS
-    content: str | None = None
-    """As `ImageSize`."""
 
+    reads = ("image_hash",)
     writes = tuple(QUALITY)
-    locators = ("uri",)
+    locators = LOCATORS
     packages = ("pillow", "numpy")
     costly = True
 
@@ -108,12 +101,8 @@ class ImageQuality(Stage):
         if self.side < 32:
             raise RecipeError(f"side: {self.side} is below 32, the grid of the perceptual hash")
 
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.content or "image",)
-
     def __call__(self, images: pa.Table) -> pa.Table:
-        return measure_each(images, QUALITY, partial(of_image, self.content, self.measure))
+        return measure_pictures(images, QUALITY, self.measure)
 
     def measure(self, data: bytes) -> dict[str, Any]:
         """The measures of one picture."""
@@ -180,27 +169,6 @@ class UsableImage(Stage):
             value, limit = images["sharpness"], self.min_sharpness
             images = reject(images, pc.less(value, limit), "image_blurred", value=value, limit=limit)
         return images
-
-
-def of_image(content: str | None, measure: Callable[[bytes], dict[str, Any]], row: dict[str, Any]) -> dict[str, Any]:
-    """Call `measure` with the bytes of a row's picture: its column `image`, or the file at `uri`.
-
-    Args:
-        content: the column with the hash of the file's bytes; None where the row has the bytes.
-
-    Raises:
-        MediaError: no bytes, or no picture; it names the file.
-    """
-    if content is not None:
-        data = read_image(row["uri"], content=row[content])
-    elif row["image"] is None:
-        raise MediaError(f"{row['uri']}: no picture")
-    else:
-        data = row["image"]
-    try:
-        return measure(data)
-    except MediaError as error:
-        raise MediaError(f"{row['uri']}: {error}") from error
 
 
 def image_header(data: bytes, formats: Sequence[str] = ALL_FORMATS) -> dict[str, Any]:

@@ -21,13 +21,14 @@ class PairLayout(Layout):
     three captions is three samples.
 
     Attributes:
-        scores: columns that go to the JSON and the index where the pipeline has them.
+        scores: columns that go to the JSON besides.
     """
 
     amounts = (Amount("pictures", "image_hash"),)
     origins = (Amount("files", "root"),)
 
     extensions: tuple[str, ...] = ("jpg", "json", "txt")
+    index: tuple[str, ...] = INDEXED
     subset: str = "picture_type"
     scores: tuple[str, ...] = ()
 

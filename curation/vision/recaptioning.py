@@ -10,13 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.engines.chat import Chat, ChatAnswer, ChatRefused, ChatRequest, EmptyAnswer, Message, Picture
-from curation.errors import MediaError
-from curation.media.images import read_image
 from curation.stage import Stage, fail, measure_each, reject, with_column
 from curation.text.normalisation import normalise
 from curation.text.punctuation import SENTENCE_MARKS
 from curation.text.repetition import looped_ngram, repeated_share
 from curation.text.scripts import HAN, KANA, LATIN, script_units, unit_counts
+from curation.vision.pictures import LOCATORS, look_at_each
 
 PROMPT = """\
 Describe this picture in three to six sentences of plain prose: what and who is there, how they look and what they do, \
@@ -53,8 +52,6 @@ class Recaption(Stage):
     A caption is a stranger's text. It goes where `prompt` has "{caption}", as a JSON string, so that it cannot end its
     own quotation, and nothing in it is read as part of the template. What exceeds `max_caption_characters` is left out.
 
-    The picture is in the column `image`; or, where `content` names a column with the hash of its file, at `uri`.
-
     The model's words are kept as they are, refusals and empty answers too, with what they cost; `CheckRecaption`
     decides on them. A row whose picture cannot be sent, or whose request came to nothing, fails.
     """
@@ -63,15 +60,11 @@ class Recaption(Stage):
     prompt: str = PROMPT
     max_caption_characters: int = 2000
     max_image_bytes: int = 20_000_000
-    content: str | None = None
 
+    reads = ("image_hash", "caption")
     writes = tuple(RECAPTION)
-    locators = ("uri",)
+    locators = LOCATORS
     costly = True
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.content or "image", "caption")
 
     def __post_init__(self) -> None:
         if SLOT not in self.prompt:
@@ -80,11 +73,12 @@ class Recaption(Stage):
     def __call__(self, pairs: pa.Table) -> pa.Table:
         requests: dict[int, ChatRequest] = {}
         outcomes: list[ChatAnswer | Exception | None] = [None] * pairs.num_rows
-        for i, row in enumerate(pairs.select([*self.reads, *self.locators]).to_pylist()):
-            try:
-                requests[i] = self.request(self.picture(row), row["caption"])
-            except MediaError as error:
-                outcomes[i] = MediaError(f"{row['uri']}: {error}")
+        pictures = look_at_each(pairs, Picture.of, self.max_image_bytes)
+        for i, (picture, caption) in enumerate(zip(pictures, pairs["caption"].to_pylist(), strict=True)):
+            if isinstance(picture, Picture):
+                requests[i] = self.request(picture, caption)
+            else:
+                outcomes[i] = picture
         for i, outcome in zip(requests, self.engine.answer(list(requests.values())), strict=True):
             outcomes[i] = outcome
         answers = [_said(outcome) for outcome in outcomes]
@@ -96,21 +90,6 @@ class Recaption(Stage):
             for outcome, answer in zip(outcomes, answers, strict=True)
         ]
         return fail(pairs, errors) if any(errors) else pairs
-
-    def picture(self, row: dict[str, Any]) -> Picture:
-        """The picture of one pair.
-
-        Raises:
-            MediaError: it is absent, too large, changed, or of no type that is sent.
-        """
-        if self.content:
-            return Picture.of(read_image(row["uri"], content=row[self.content], max_bytes=self.max_image_bytes))
-        image = row["image"]
-        if not image:
-            raise MediaError("the pair has no picture")
-        if len(image) > self.max_image_bytes:
-            raise MediaError(f"the picture has {len(image)} bytes, more than the {self.max_image_bytes} that are sent")
-        return Picture.of(image)
 
     def request(self, picture: Picture, caption: str | None) -> ChatRequest:
         """What is asked about one pair."""
@@ -223,7 +202,7 @@ class CheckRecaption(Stage):
     extra = "speech"
 
     def __call__(self, pairs: pa.Table) -> pa.Table:
-        pairs = measure_each(pairs, CHECKS, self.measure)
+        pairs = measure_each(pairs, CHECKS, self.measure, self.reads)
         units = pairs["recaption_units"]
         pairs = reject(pairs, pairs["recaption_refuses"], "recaption_refused")
         pairs = reject(pairs, pc.equal(units, 0), "recaption_empty")

@@ -1,0 +1,93 @@
+"""Overlap of pictures: which picture of an evaluation set has the same bytes, or looks the same by its hash.
+
+A perceptual hash (Zauner 2010) survives scaling and compression. It does not survive a crop or a flip.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curation.decontamination.equal_keys import Positions, equal_pairs, first_of_each
+from curation.vision.perceptual_hash import hamming_distance
+
+HASH_BITS = 64
+
+Hashes = NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class NearestPicture:
+    """One row per picture that was looked up.
+
+    Attributes:
+        distance: bits that differ, 0 for equal bytes; -1 where nothing is near.
+        item: the number of that item, or -1.
+    """
+
+    distance: NDArray[np.int32]
+    item: Positions
+
+
+class PictureIndex:
+    """Hashes of items' pictures, in bands, to be looked up within a distance.
+
+    Of d + 1 bands two hashes that differ in at most d bits have one in common (multi-index hashing, Norouzi et al.
+    2012), so that a look-up compares only items with an equal band, and misses none.
+    """
+
+    def __init__(self, content: Sequence[str], hashes: Hashes, set_of_item: Positions, distance: int, least: int):
+        """
+        Args:
+            content: hash of each item's bytes.
+            set_of_item: the number of each item's set.
+            distance: the largest that counts, 0 to 63.
+            least: a hash with fewer bits set, or fewer not set, is compared with none: it is that of a plane, or of a
+                single soft edge, which many pictures share.
+        """
+        self.distance = distance
+        self.least = least
+        self.sets = set_of_item
+        self._content: dict[str, int] = {}
+        for number, one in enumerate(content):
+            self._content.setdefault(one, number)
+        self._telling = np.flatnonzero(self._tells(hashes))
+        self._hashes = hashes[self._telling]
+        self._bands = [(np.argsort(band, kind="stable"), band) for band in self._cut(self._hashes)]
+
+    def nearest(self, content: Sequence[str | None], hashes: Hashes) -> NearestPicture:
+        """For each picture the item of the first set that it is near to; there the nearest, then the first.
+
+        Args:
+            hashes: 0 where there is none.
+        """
+        found: list[tuple[Positions, Positions, Positions]] = [self._same_bytes(content)]
+        telling = np.flatnonzero(self._tells(hashes))
+        wanted = hashes[telling]
+        for mine, (order, band) in zip(self._cut(wanted), self._bands, strict=True):
+            for place, at in equal_pairs(mine, band[order]):
+                item = order[at]
+                distance = hamming_distance(wanted[place], self._hashes[item]).astype(np.int64)
+                near = distance <= self.distance
+                found.append((telling[place[near]], self._telling[item[near]], distance[near]))
+        row, item, distance = (np.concatenate([match[i] for match in found]) for i in range(3))
+        best = first_of_each(row, self.sets[item], distance, item)
+        nearest = NearestPicture(np.full(len(hashes), -1, np.int32), np.full(len(hashes), -1))
+        nearest.distance[row[best]], nearest.item[row[best]] = distance[best], item[best]
+        return nearest
+
+    def _same_bytes(self, content: Sequence[str | None]) -> tuple[Positions, Positions, Positions]:
+        pairs = [(row, self._content[one]) for row, one in enumerate(content) if one in self._content]
+        row, item = np.array(pairs, np.int64).reshape(-1, 2).T
+        return row, item, np.zeros(len(row), np.int64)
+
+    def _tells(self, hashes: Hashes) -> NDArray[np.bool_]:
+        bits = np.bitwise_count(hashes)
+        return np.asarray((bits >= self.least) & (bits <= HASH_BITS - self.least))
+
+    def _cut(self, hashes: Hashes) -> list[Hashes]:
+        """The bits of hashes in bands, whose widths differ by one at most."""
+        borders = [HASH_BITS * i // (self.distance + 1) for i in range(self.distance + 2)]
+        return [(hashes >> np.uint64(a)) & np.uint64((1 << (b - a)) - 1) for a, b in pairwise(borders)]

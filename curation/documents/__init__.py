@@ -1,0 +1,1 @@
+"""Interleaved documents: read, filtered, paired, pruned and put together again."""

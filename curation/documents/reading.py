@@ -1,0 +1,236 @@
+"""From listed files to the nodes of documents: entries, each content once, its texts and pictures one by one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from heapq import nsmallest
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from curation.errors import MediaError
+from curation.hashing import bytes_digest, draw
+from curation.media.document_files import Found, read_documents
+from curation.media.html_pages import DROPPED, MAX_DEPTH
+from curation.media.places import MAX_BYTES, read_place
+from curation.rows import derived_id
+from curation.stage import Stage, fail, failure, measure_each, reject
+from schemas.documents import DOCUMENT, DOCUMENT_ENTRY, IMAGE, NODE
+from schemas.ledger import DECISION
+
+SCANNED = {"image_hash": pa.string(), "image_bytes": pa.int64()}
+TERMS = ("language", "licence", "consent")
+
+
+@dataclass(frozen=True)
+class ReadDocuments(Stage):
+    """Make an entry of every document in a file. A line, row or page that cannot be read fails alone."""
+
+    at_most: Annotated[int, Field(gt=0)] | None = None
+    """Entries of a file, chosen by the hash of their places; the others are not made."""
+    max_document_bytes: int = 1 << 26
+    dropped_tags: tuple[str, ...] = DROPPED
+    """Of HTML pages: left out with all that is in them."""
+    max_depth: int = MAX_DEPTH
+    """Of HTML pages: tags open at once."""
+
+    reads = ("uri", "name", "format", "size_bytes", "modified_ns", "beside", *TERMS, "error")
+    writes = tuple(name for name in DOCUMENT_ENTRY.names if name != "parents")
+    locators = ("folder", "images")
+    packages = ("lxml",)
+    extra = "documents"
+    makes = "entry"
+
+    def __call__(self, files: pa.Table) -> pa.Table:
+        entries: list[dict[str, Any]] = []
+        decisions: list[dict[str, Any] | None] = []
+        errors: list[BaseException | None] = []
+        for file in files.to_pylist():
+            before, error = len(entries), None
+            try:
+                for found in self._found(file):
+                    entries.append(_entry(file, found))
+                    decisions.append(None if found.error is None else failure(found.error))
+            except MediaError as raised:
+                error = raised
+            if error is None and len(entries) == before:
+                error = MediaError(f"{file['uri']}: no document in it")
+            errors.append(error)
+        made = pa.Table.from_pylist(entries, DOCUMENT_ENTRY)
+        made = made.append_column("decision", pa.array(decisions, DECISION))
+        failed = pa.array([error is not None for error in errors], pa.bool_())
+        if not pc.any(failed).as_py():
+            return made
+        return pa.concat_tables([made, fail(files, errors).filter(failed)], promote_options="default")
+
+    def _found(self, file: dict[str, Any]) -> Iterator[Found]:
+        """The documents of a file, or those of them that are drawn, in order. All are found before any is made."""
+        if file["error"]:
+            raise MediaError(file["error"])
+        found = read_documents(
+            file, max_document_bytes=self.max_document_bytes, dropped=self.dropped_tags, max_depth=self.max_depth
+        )
+        if self.at_most is None:
+            return iter(list(found))
+        drawn = nsmallest(self.at_most, found, key=lambda one: draw(0, f"{file['name']}\x1f{one.number}", "limit"))
+        return iter(sorted(drawn, key=lambda one: one.number))
+
+
+def first_look(stage: ReadDocuments, listing: pa.Table, limit: int | None) -> ReadDocuments:
+    """The stage with at most its share of a limit for each listed file."""
+    return stage if limit is None else replace(stage, at_most=-(-limit // max(1, listing.num_rows)))
+
+
+def _entry(file: dict[str, Any], found: Found) -> dict[str, Any]:
+    row_id = derived_id([file["row_id"]], "entry", found.number)
+    row = {
+        "row_id": row_id,
+        "root": found.content or row_id,
+        "ordinal": found.number,
+        "kind": "entry",
+        "uri": file["uri"],
+        "parents": [file["row_id"]],
+        "name": found.name,
+    }
+    return row | found.fields | {term: found.fields.get(term) or file[term] for term in TERMS}
+
+
+@dataclass(frozen=True)
+class OneDocumentPerContent(Stage):
+    """Make one document of all entries with the same content; it lists all their names.
+
+    Entries of one content must come together, which a unit that keeps roots together sees to. Licences, or consents,
+    that differ are not decided between: the document has all of them, sorted and joined by "; ". All else is that of
+    the first by name.
+    """
+
+    reads = tuple(name for name in DOCUMENT_ENTRY.names if name not in ("row_id", "root", "ordinal", "kind", "parents"))
+    writes = tuple(name for name in DOCUMENT.names if name != "parents")
+    makes = "document"
+
+    def __call__(self, entries: pa.Table) -> pa.Table:
+        keys = ["root", "name", "row_id", "licence", "consent"]
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for place, entry in enumerate(entries.select(keys).to_pylist()):
+            groups.setdefault(entry["root"], []).append(entry | {"place": place})
+        several = [sorted(group, key=lambda entry: (entry["name"], entry["row_id"])) for group in groups.values()]
+        first = entries.take(pa.array([group[0]["place"] for group in several], pa.int64()))
+        made = {name: first[name] for name in DOCUMENT_ENTRY.names if name in first.column_names} | {
+            "row_id": first["root"],
+            "ordinal": pa.repeat(pa.scalar(0, pa.int64()), len(several)),
+            "kind": pa.repeat("document", len(several)),
+            "parents": pa.array(
+                [sorted(entry["row_id"] for entry in group) for group in several], pa.list_(pa.string())
+            ),
+            "occurrences": pa.array(
+                [sorted({entry["name"] for entry in group}) for group in several], pa.list_(pa.string())
+            ),
+            "licence": pa.array([_all_terms(group, "licence") for group in several], pa.string()),
+            "consent": pa.array([_all_terms(group, "consent") for group in several], pa.string()),
+        }
+        return pa.table([made[name] for name in DOCUMENT.names], schema=DOCUMENT)
+
+
+def _all_terms(entries: list[dict[str, Any]], column: str) -> str | None:
+    return "; ".join(sorted({entry[column] for entry in entries if entry[column]})) or None
+
+
+@dataclass(frozen=True)
+class SplitNodes(Stage):
+    """Make a row of each node of a document. A picture whose bytes are not here fails alone."""
+
+    reads = ("nodes", "name", *TERMS)
+    writes = tuple(name for name in NODE.names if name not in ("parents", *SCANNED))
+    makes = "node"
+
+    def __call__(self, documents: pa.Table) -> pa.Table:
+        documents = documents.combine_chunks()
+        lists = documents["nodes"]
+        # A document without nodes has no children to live on in.
+        empty = pc.equal(pc.fill_null(pc.list_value_length(lists), 0), 0)
+        items = pa.Table.from_struct_array(pc.list_flatten(lists))
+        of = pc.list_parent_indices(lists).combine_chunks() if items.num_rows else pa.array([], pa.int64())
+        index = of.to_numpy(zero_copy_only=False)
+        # Parents stand in order, so a node's place is its distance from its parent's first.
+        ordinals = np.arange(len(index)) - np.searchsorted(index, index)
+        roots = documents["row_id"].take(of)
+        made: dict[str, Any] = {name: items[name] for name in ("node_kind", "text", "place", "url")}
+        made |= {name: documents[name].take(of) for name in ("uri", *TERMS)}
+        made |= {
+            "row_id": pa.array(
+                [derived_id([root], "node", i) for root, i in zip(roots.to_pylist(), ordinals.tolist(), strict=True)],
+                pa.string(),
+            ),
+            "root": roots,
+            "ordinal": pa.array(ordinals, pa.int64()),
+            "kind": pa.repeat("node", items.num_rows),
+            "parents": _each_in_a_list(roots),
+            "name": _names(documents["name"].take(of), items["name"]),
+        }
+        schema = pa.schema([NODE.field(name) for name in NODE.names if name in made])
+        nodes = pa.table([made[name] for name in schema.names], schema=schema)
+        nodes = _without_bytes(nodes, items["error"])
+        if not pc.any(empty).as_py():
+            return nodes
+        rejected = reject(documents.filter(empty), [True] * pc.sum(empty).as_py(), "no_nodes")
+        return pa.concat_tables([nodes, rejected], promote_options="default")
+
+
+def _each_in_a_list(values: pa.ChunkedArray) -> pa.ListArray:
+    flat = values.combine_chunks()
+    return pa.ListArray.from_arrays(pa.array(np.arange(len(flat) + 1), pa.int32()), flat)
+
+
+def _names(documents: pa.ChunkedArray, pictures: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A node's name: its document's, and a picture's own after it."""
+    both = pc.binary_join_element_wise(documents, pictures, ": ")
+    return pc.if_else(pc.is_valid(pictures), both, documents)
+
+
+def _without_bytes(nodes: pa.Table, errors: pa.ChunkedArray) -> pa.Table:
+    """Fail the nodes that cannot be used: pictures that are named and not here, and what reading found wrong."""
+    absent = pc.and_(pc.equal(nodes["node_kind"], IMAGE), pc.is_null(pc.struct_field(nodes["place"], "path")))
+    hits = pc.or_(absent, pc.is_valid(errors))
+    if not pc.any(hits).as_py():
+        return nodes
+    columns = (hits, errors, nodes["name"], nodes["url"])
+    raised: list[BaseException | None] = []
+    for hit, error, name, url in zip(*(column.to_pylist() for column in columns), strict=True):
+        reason = error or f"the picture is not here, only its address {url}"
+        raised.append(MediaError(f"{name}: {reason}") if hit else None)
+    return fail(nodes, raised)
+
+
+@dataclass(frozen=True)
+class ScanNodes(Stage):
+    """Hash the bytes of each picture, by which all that looks at it finds it again; texts have none."""
+
+    max_bytes: int = MAX_BYTES
+
+    reads = ("node_kind",)
+    writes = tuple(SCANNED)
+    locators = ("place", "uri")
+
+    def __call__(self, nodes: pa.Table) -> pa.Table:
+        return measure_each(nodes, SCANNED, self.scan, reads=(*self.reads, *self.locators))
+
+    def scan(self, node: dict[str, Any]) -> dict[str, Any]:
+        """The columns of `SCANNED` for one node."""
+        if node["node_kind"] != IMAGE:
+            return {}
+        data = read_place(node["place"], max_bytes=self.max_bytes)
+        return {"image_hash": bytes_digest(data), "image_bytes": len(data)}
+
+
+@dataclass(frozen=True)
+class DocumentFacts(Stage):
+    """What a document's nodes do not carry, one row a document by its `root`: for whoever puts it together again."""
+
+    reads = ("name", "url", "title", "metadata", "occurrences")
+    writes = tuple(f"document_{name}" for name in reads)
+
+    def __call__(self, documents: pa.Table) -> pa.Table:
+        facts = {f"document_{name}": documents[name] for name in self.reads}
+        return pa.table({"root": documents["row_id"]} | facts)

@@ -1,0 +1,253 @@
+"""Interleaved documents as they stand in files: lines of JSON, rows of Parquet and Arrow, HTML pages."""
+
+import base64
+import binascii
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curation.errors import MediaError
+from curation.hashing import bytes_digest, digest
+from curation.media.document_records import (
+    MAX_QUOTED,
+    Cells,
+    PictureFolder,
+    as_json,
+    document_of,
+    image,
+    scheme_of,
+    text,
+)
+from curation.media.html_pages import DROPPED, MAX_DEPTH, Page, Picture, read_page
+from curation.rows import source_id
+
+ROWS_AT_ONCE = 16
+"""Of Parquet: a row may hold the bytes of thirty pictures."""
+
+_BASE64 = re.compile(r"data:[^,]{0,200};base64,\s*([A-Za-z0-9+/=\s]+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What stands at one place of a file: a document, or the error that it is.
+
+    Attributes:
+        number: its place: rows count from 0, lines from 1, a page is 0.
+        name: what people call it.
+        content: the id of its content.
+        fields: the columns of `schemas.documents.DOCUMENT_ENTRY` that it knows.
+    """
+
+    number: int
+    name: str
+    content: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+    error: MediaError | None = None
+
+
+def read_documents(
+    file: dict[str, Any],
+    *,
+    max_document_bytes: int = 1 << 26,
+    dropped: Iterable[str] = DROPPED,
+    max_depth: int = MAX_DEPTH,
+) -> Iterator[Found]:
+    """The documents of a listed file (`schemas.documents.DOCUMENT_LISTING`), in order.
+
+    A line or row that cannot be read is a `Found` with an error, and what follows it is read. A file that breaks off
+    ends in one.
+
+    Args:
+        max_document_bytes: a longer line, page or text of a row is an error; a longer line or page is never loaded.
+        dropped, max_depth: of HTML pages (`html_pages.read_page`).
+
+    Raises:
+        MediaError: the file cannot be opened, is not of its format, or is a page that is too long or too deep.
+    """
+    pictures = PictureFolder(file["folder"], file["images"])
+    path = file["uri"]
+    if file["format"] == "html":
+        data = _page_bytes(path, max_document_bytes)
+        try:
+            page = read_page(data, dropped, max_depth)
+            yield _page(file, data, page, pictures, max_document_bytes)
+        except (MediaError, ValueError) as error:
+            raise MediaError(f"{path}: {error}") from error
+        return
+    records = _lines(path, max_document_bytes) if file["format"] == "jsonl" else _rows(path, file["format"])
+    for number, record in records:
+        name = f"{file['name']}:{number}"
+        if isinstance(record, MediaError):
+            yield Found(number, name, error=record)
+            continue
+        try:
+            place = {"path": path, "format": file["format"], "offset": number}
+            fields = document_of(record, Cells(pictures, place))
+            content, state = _content(digest(as_json(record)), fields["nodes"])
+            yield Found(number, name, content, _sized(fields, max_document_bytes) | {"picture_files": state})
+        # A record may be anything that JSON can hold, and so may be what it leads to.
+        except Exception as error:
+            yield Found(number, name, error=MediaError(f"{path}:{number}: {error}"))
+
+
+def _lines(path: str, max_bytes: int) -> Iterator[tuple[int, dict[str, Any] | MediaError]]:
+    with _opened(path) as file:
+        number = 0
+        while line := file.readline(max_bytes + 1):
+            number += 1
+            if len(line) > max_bytes:
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(max_bytes)
+                yield number, MediaError(f"{path}:{number}: a line of more than {max_bytes} bytes")
+            elif line.strip():
+                try:
+                    record = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    yield number, MediaError(f"{path}:{number}: not JSON: {error}")
+                    continue
+                yield number, record if isinstance(record, dict) else MediaError(f"{path}:{number}: not a JSON object")
+
+
+def _opened(path: str) -> Any:
+    try:
+        if not os.path.isfile(path):
+            raise MediaError(f"{path}: {'not a plain file' if os.path.exists(path) else 'not there'}")
+        return open(path, "rb")
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be opened: {error.strerror}") from error
+
+
+def _rows(path: str, format_: str) -> Iterator[tuple[int, dict[str, Any] | MediaError]]:
+    """Rows from 0. A file that breaks off in the middle ends with an error in the place of its next row."""
+    _opened(path).close()
+    number = 0
+    try:
+        for batch in _parquet_batches(path) if format_ == "parquet" else _arrow_batches(path):
+            for start in range(0, batch.num_rows, ROWS_AT_ONCE):
+                for row in _as_objects(path, batch.slice(start, ROWS_AT_ONCE), number):
+                    yield number, row
+                    number += 1
+    except (OSError, ValueError, pa.ArrowException) as error:
+        if not number:
+            raise MediaError(f"{path}: not {format_}, or damaged: {error}") from error
+        yield number, MediaError(f"{path}: cannot be read from row {number} on: {error}")
+
+
+def _as_objects(path: str, rows: pa.RecordBatch, first: int) -> Iterator[dict[str, Any] | MediaError]:
+    """Rows as Python objects; one that cannot be (a text that is not UTF-8) leaves its neighbours."""
+    try:
+        yield from rows.to_pylist()
+    except (ValueError, OverflowError, pa.ArrowException) as error:
+        if rows.num_rows == 1:
+            yield MediaError(f"{path}:{first}: {error}")
+            return
+        for i in range(rows.num_rows):
+            yield from _as_objects(path, rows.slice(i, 1), first + i)
+
+
+def _parquet_batches(path: str) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(path) as file:
+        yield from file.iter_batches(ROWS_AT_ONCE, use_threads=False)
+
+
+def _arrow_batches(path: str) -> Iterator[pa.RecordBatch]:
+    with pa.memory_map(path) as source:
+        try:
+            file = pa.ipc.open_file(source)
+        except pa.ArrowInvalid:  # `datasets` writes streams
+            source.seek(0)
+            yield from pa.ipc.open_stream(source)
+            return
+        for number in range(file.num_record_batches):
+            yield file.get_batch(number)
+
+
+def _page_bytes(path: str, max_bytes: int) -> bytes:
+    with _opened(path) as file:
+        data: bytes = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise MediaError(f"{path}: a page of more than {max_bytes} bytes")
+    return data
+
+
+def _page(file: dict[str, Any], data: bytes, page: Page, pictures: PictureFolder, max_bytes: int) -> Found:
+    nodes, position = [], 0
+    for block in page.blocks:
+        if not isinstance(block, Picture):
+            nodes.append(text(block.text))
+        elif scheme_of(block.source) == "data":
+            node, position = _embedded(file["uri"], data, block.source, position)
+            nodes.append(node | {"text": block.alt})
+        else:
+            nodes.append(_linked(block.source, pictures) | {"text": block.alt})
+    metadata = as_json({"lang": page.language}) if page.language else None
+    fields = {"url": page.url, "title": page.title, "nodes": nodes, "metadata": metadata}
+    content, state = _content(bytes_digest(data), nodes)
+    return Found(0, file["name"], content, _sized(fields, max_bytes) | {"picture_files": state})
+
+
+def _linked(source: str, pictures: PictureFolder) -> dict[str, Any]:
+    """A page's picture: an address on the web, or a file: below the page, or with "/" below the source's folder."""
+    if source.startswith("//") or scheme_of(source):
+        return pictures.find(source)
+    try:
+        path = unquote(urlsplit(source).path)
+    except ValueError as error:
+        return image(error=f"no address: {source:.{MAX_QUOTED}}: {error}")
+    return pictures.find(os.path.join(pictures.folder, path.lstrip("/")) if path.startswith("/") else path)
+
+
+def _embedded(path: str, data: bytes, source: str, position: int) -> tuple[dict[str, Any], int]:
+    """The node of a picture that stands in the page's own bytes, and where in them the next may stand."""
+    found = _BASE64.fullmatch(source)
+    coded = found.group(1).encode() if found else b""
+    try:
+        base64.b64decode(coded)
+    except binascii.Error:
+        coded = b""
+    start = data.find(coded, position) if coded else -1
+    if start < 0:
+        return image(error=f"embedded in a way that cannot be read: {source:.40}"), position
+    place = {"path": path, "format": "base64", "offset": start, "size": len(coded)}
+    return image(name=f"{source.partition(',')[0]:.{MAX_QUOTED}}", place=place), start + len(coded)
+
+
+def _content(record: str, nodes: Sequence[dict[str, Any]]) -> tuple[str, str | None]:
+    """The id of a content, of the record as it stands and the sizes of the files that it names; and those files' state.
+
+    Two folders may have one page, and other pictures under the names in it.
+    """
+    places = (node["place"] for node in nodes if node["place"])
+    states = [_state(place["path"]) for place in places if place["format"] == "file"]
+    return source_id([record, digest([size for size, _ in states])]), digest(states) if states else None
+
+
+def _state(path: str) -> tuple[int | None, int | None]:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None, None
+    return status.st_size, status.st_mtime_ns
+
+
+def _sized(fields: dict[str, Any], max_bytes: int) -> dict[str, Any]:
+    """The fields with the number of their texts' bytes.
+
+    Raises:
+        ValueError: they are too many, or half of a surrogate pair is among them, which UTF-8 cannot write.
+    """
+    try:
+        as_json(fields).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("text that UTF-8 cannot write") from error
+    size = sum(len((node["text"] or "").encode()) for node in fields["nodes"])
+    if size > max_bytes:
+        raise ValueError(f"a document of {size} bytes, more than {max_bytes}")
+    return fields | {"document_bytes": size}

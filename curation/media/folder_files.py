@@ -1,0 +1,55 @@
+"""Files that a table names by their paths: found below one folder, and nowhere else."""
+
+import os
+from functools import lru_cache
+from stat import S_ISLNK, S_ISREG
+from typing import NamedTuple
+
+from curation.errors import MediaError
+
+
+class FolderFile(NamedTuple):
+    """A plain file, its size and when it was changed."""
+
+    path: str
+    size: int
+    modified_ns: int
+
+
+class FileFolder:
+    """A folder that strangers' paths must not leave, by `..`, by a root, or by links."""
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.abspath(path)
+        self._real = os.path.realpath(path)
+        self._real_parent = lru_cache(maxsize=4096)(os.path.realpath)
+
+    def find(self, name: str) -> FolderFile:
+        """The file of that name.
+
+        Raises:
+            MediaError: not there, outside, not a plain file; it quotes the name.
+        """
+        shown = f"{name!r:.200}"
+        if "://" in name[:16]:
+            raise MediaError(f"{shown} is an address; pictures are read from files: download it first (img2dataset)")
+        path = os.path.normpath(os.path.join(self.path, name))
+        if not _within(path, self.path):
+            raise MediaError(f"{shown} leads out of {self.path}, and is not followed")
+        try:
+            status = os.lstat(path)
+            real = os.path.join(self._real_parent(os.path.dirname(path)), os.path.basename(path))
+            if S_ISLNK(status.st_mode):
+                real, status = os.path.realpath(path), os.stat(path)
+        except (OSError, ValueError) as error:
+            reason = (isinstance(error, OSError) and error.strerror) or str(error)
+            raise MediaError(f"{shown} below {self.path}: {reason}") from error
+        if not _within(real, self._real):
+            raise MediaError(f"{shown} leads out of {self.path} by a link, and is not followed")
+        if not S_ISREG(status.st_mode):
+            raise MediaError(f"{shown} below {self.path}: not a plain file")
+        return FolderFile(path, status.st_size, status.st_mtime_ns)
+
+
+def _within(path: str, folder: str) -> bool:
+    return path.startswith(folder.rstrip("/") + "/") and path != folder

@@ -1,0 +1,210 @@
+"""Pairs in Parquet and Arrow: pictures as bytes, as `datasets` has them ({bytes, path}), or as paths.
+
+Columns of bytes are not read, unless the file does not say which of its rows have any. Nor are vectors.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curation.errors import MediaError
+from curation.media.arrow_files import arrow_batches, column_values
+from curation.media.folder_files import FileFolder
+from curation.media.pair_records import NOTHING_SAID, FoundPicture, Namer, PairNames, PictureFile
+from curation.media.tar_pairs import Choose, damaged
+
+ROWS_AT_ONCE = 1000
+ROWS_WITH_BYTES_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which columns have what. `bytes` and `path` are names with dots for fields; one of them may be None."""
+
+    bytes: str | None
+    path: str | None
+    others: list[str]
+
+
+def parquet_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iterator[FoundPicture]:
+    """The rows of a Parquet file. A row group that cannot be read is one damage; those behind it are read.
+
+    Raises:
+        MediaError: not Parquet, or no column of pictures or texts.
+    """
+    status = os.stat(path)
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise MediaError(f"{path}: not a Parquet file: {error}") from error
+    with file:
+        rows = _Rows(path, "parquet", name, names, file.schema_arrow, status)
+        groups = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+        chosen = rows.chosen(sum(groups), choose)
+        start = 0
+        for number, count in enumerate(groups):
+            read, at = _wanted(rows.columns, file.metadata.row_group(number)), start
+            at_once = ROWS_WITH_BYTES_AT_ONCE if rows.columns.bytes in read else ROWS_AT_ONCE
+            try:
+                for batch in file.iter_batches(at_once, row_groups=[number], columns=read, use_threads=False):
+                    yield from rows.found(batch, at, chosen)
+                    at += batch.num_rows
+            except (OSError, pa.ArrowException, ValueError) as error:
+                reason = f"rows {at} to {start + count - 1} cannot be read: {error}"
+                yield damaged(path, name, at, reason, at)
+            start += count
+
+
+def arrow_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iterator[FoundPicture]:
+    """The rows of an Arrow file or stream, and the damage behind them.
+
+    Raises:
+        MediaError: not Arrow, or no column of pictures or texts.
+    """
+    status = os.stat(path)
+    batches, damage = arrow_batches(path)
+    total = sum(batch.num_rows for batch in batches)
+    if batches:
+        rows = _Rows(path, "arrow", name, names, batches[0].schema, status)
+        chosen = rows.chosen(total, choose)
+        at = 0
+        for batch in batches:
+            for start in range(0, batch.num_rows, ROWS_AT_ONCE):
+                yield from rows.found(batch.slice(start, ROWS_AT_ONCE), at + start, chosen)
+            at += batch.num_rows
+    if damage:
+        yield damaged(path, name, total, f"behind row {total}: {damage}", total)
+
+
+class _Rows:
+    """From batches to pictures."""
+
+    def __init__(
+        self, path: str, format_: str, name: str, names: PairNames, schema: pa.Schema, status: os.stat_result
+    ) -> None:
+        self._path, self._format, self._name, self._status = path, format_, name, status
+        self._namer = Namer(names)
+        self._folder = FileFolder(names.image_folder or os.path.dirname(path))
+        self.columns = _columns(path, schema, self._namer)
+
+    def chosen(self, count: int, choose: Choose) -> frozenset[int] | None:
+        """The rows to take; None for all."""
+        keys = _Numbers(count)
+        taken = choose(keys)
+        return None if len(taken) == count else frozenset(taken)
+
+    def found(self, batch: pa.RecordBatch, start: int, chosen: frozenset[int] | None) -> Iterator[FoundPicture]:
+        """Rows of a batch whose first is row `start` of the file."""
+        numbers = [i for i in range(start, start + batch.num_rows) if chosen is None or i in chosen]
+        if not numbers:
+            return
+        if chosen is not None:
+            batch = batch.take(pa.array([i - start for i in numbers], pa.int64()))
+        columns = self.columns
+        has_bytes: Sequence[bool] = [columns.bytes is not None] * len(numbers)
+        if columns.bytes is not None and (values := column_values(batch, columns.bytes)) is not None:
+            has_bytes = pc.is_valid(values).to_pylist()
+        nowhere = [None] * len(numbers)
+        paths = nowhere if columns.path is None else column_values(batch, columns.path).to_pylist()
+        records = batch.select(columns.others).to_pylist()
+        for number, record, has, picture_path in zip(numbers, records, has_bytes, paths, strict=True):
+            yield self._one(number, record, has, picture_path)
+
+    def _one(self, number: int, record: dict[str, Any], has_bytes: bool, picture_path: str | None) -> FoundPicture:
+        uri = f"{self._path}:{number}"
+        name = f"{self._name}:{number}"
+        try:
+            if has_bytes:
+                place = (self._path, self._format, number, None, self.columns.bytes)
+                picture = PictureFile(*place, self._status.st_size, self._status.st_mtime_ns)
+                if picture_path:
+                    record["image_path"] = picture_path
+            elif picture_path:
+                file = self._folder.find(picture_path)
+                picture = PictureFile(file.path, "file", None, None, None, file.size, file.modified_ns)
+                uri = file.path
+            else:
+                # img2dataset keeps the rows of pictures that it could not get, and says why.
+                why = [str(record[name]) for name in ("status", "error_message") if record.get(name)]
+                raise MediaError(": ".join(["no picture", *why]))
+            said = self._namer.said(record)
+        except MediaError as error:
+            where = f"{self._path}:{number}: {error}"
+            return FoundPicture(str(number), 0, number, name, uri, None, NOTHING_SAID, where)
+        return FoundPicture(str(number), 0, number, name, uri, picture, said)
+
+
+class _Numbers(Sequence[tuple[str, int]]):
+    """Keys of rows: their numbers. Millions of them are not made unless they are looked at."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, i: Any) -> Any:
+        if not 0 <= i < self._count:
+            raise IndexError(i)
+        return str(i), 0
+
+
+def _columns(path: str, schema: pa.Schema, namer: Namer) -> _Columns:
+    kinds = {name: _kind(schema.field(name).type) for name in schema.names if schema.names.count(name) == 1}
+    images = [name for name, kind in kinds.items() if kind in ("bytes", "text", "image")]
+    texts = [name for name, kind in kinds.items() if kind in ("text", "texts")]
+    image = namer.columns(path, images, texts, schema.names)
+    others = [name for name, kind in kinds.items() if name != image and kind not in ("bytes", "image", "vector")]
+    match kinds[image]:
+        case "bytes":
+            return _Columns(image, None, others)
+        case "text":
+            return _Columns(None, image, others)
+        case _:
+            fields = [schema.field(image).type.field(i).name for i in range(schema.field(image).type.num_fields)]
+            return _Columns(f"{image}.bytes", f"{image}.path" if "path" in fields else None, others)
+
+
+def _kind(type_: pa.DataType) -> str:
+    """What a column may be."""
+    if pa.types.is_dictionary(type_):
+        type_ = type_.value_type
+    if pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_):
+        return "bytes"
+    if _is_text(type_):
+        return "text"
+    if pa.types.is_struct(type_):
+        # The only fields by which `datasets` says that a column has pictures.
+        fields = {type_.field(i).name: type_.field(i).type for i in range(type_.num_fields)}
+        is_image = "bytes" in fields and _kind(fields["bytes"]) == "bytes" and fields.keys() <= {"bytes", "path"}
+        return "image" if is_image else "other"
+    if pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_):
+        if _is_text(type_.value_type):
+            return "texts"
+        return "vector" if pa.types.is_floating(type_.value_type) else "other"
+    return "other"
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
+
+
+def _wanted(columns: _Columns, group: Any) -> list[str]:
+    """What to read of a row group: the bytes only where some rows may have none."""
+    wanted = list(columns.others)
+    if columns.path is not None:
+        wanted.append(columns.path)
+    if columns.bytes is None:
+        return wanted
+    for i in range(group.num_columns):
+        column = group.column(i)
+        if column.path_in_schema == columns.bytes:
+            counted = column.statistics
+            if counted is not None and counted.has_null_count and counted.null_count == 0:
+                return wanted
+    return [*wanted, columns.bytes]

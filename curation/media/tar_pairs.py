@@ -1,0 +1,203 @@
+"""Pairs in tars, and in folders of loose files: pictures, texts and JSON that share a key.
+
+As WebDataset reads them and img2dataset writes them (`--output_format webdataset` and `files`). Texts and JSON are
+read; of a picture only where it lies.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from curation.errors import MediaError
+from curation.media.folder_files import FileFolder
+from curation.media.keyed_samples import KeyedSample, Part, keyed_samples
+from curation.media.pair_records import (
+    NOTHING_SAID,
+    PICTURE_EXTENSIONS,
+    FoundPicture,
+    Namer,
+    PairNames,
+    PictureFile,
+    Said,
+)
+from curation.media.tar_members import Damage, Member, tar_members
+
+Choose = Callable[[Sequence[tuple[str, int]]], Sequence[int]]
+"""Places of those to take, of the keys of all, in order."""
+
+SIDE_EXTENSIONS = frozenset(("txt", "json"))
+
+
+class LooseFile(NamedTuple):
+    """A file of a folder."""
+
+    name: str
+    path: str
+    size: int
+    modified_ns: int
+    refused: str | None = None
+
+
+def tar_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iterator[FoundPicture]:
+    """The samples of a tar, and the damage that ends it.
+
+    Raises:
+        MediaError: nothing in it can be read.
+    """
+    status = os.stat(path)
+    members: list[Member] = []
+    damage: Damage | None = None
+    for one in tar_members(path):
+        if isinstance(one, Damage):
+            damage = one
+        else:
+            members.append(one)
+    samples = keyed_samples(members)
+    with open(path, "rb", buffering=0) as file:
+
+        def read(member: Member, max_bytes: int) -> bytes:
+            if member.size > max_bytes:
+                raise MediaError(f"{member.name} has {member.size} bytes, more than {max_bytes}")
+            data = os.pread(file.fileno(), member.size, member.offset)
+            if len(data) < member.size:
+                raise MediaError(f"{member.name}: the file ends before its {member.size} bytes")
+            return data
+
+        def picture(member: Member) -> PictureFile:
+            place = (path, "tar", member.offset, member.size, None)
+            return PictureFile(*place, status.st_size, status.st_mtime_ns)
+
+        reader = _Reader(names, read, picture)
+        for i in choose([(sample.key, sample.nth) for sample in samples]):
+            sample = samples[i]
+            cut = damage if damage and members[-1] in sample.parts.values() else None
+            yield reader.found(sample, f"{name}/{sample.key}", path, cut)
+    if damage:
+        yield damaged(path, name, damage.offset, f"byte {damage.offset}: {damage.reason}", len(members))
+
+
+def folder_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iterator[FoundPicture]:
+    """The samples that lie loose in a folder; folders below it are others.
+
+    Raises:
+        MediaError: the folder cannot be looked into.
+    """
+    parts = PICTURE_EXTENSIONS | SIDE_EXTENSIONS | {one.lower() for one in (names.image, names.caption) if one}
+    inside = FileFolder(path)
+    try:
+        with os.scandir(path) as entries:
+            there = sorted(e.name for e in entries if is_part(e.name, parts) and not e.is_dir(follow_symlinks=False))
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be looked into: {error.strerror}") from error
+    files = [_loose(inside, file_name) for file_name in there]
+
+    def read(file: LooseFile, max_bytes: int) -> bytes:
+        if file.size > max_bytes:
+            raise MediaError(f"{file.name} has {file.size} bytes, more than {max_bytes}")
+        try:
+            with open(file.path, "rb") as opened:
+                return opened.read(max_bytes)
+        except OSError as error:
+            raise MediaError(f"{file.name}: cannot be read: {error.strerror}") from error
+
+    reader = _Reader(names, read, lambda f: PictureFile(f.path, "file", None, None, None, f.size, f.modified_ns))
+    samples = keyed_samples(files, dotted=True)
+    for i in choose([(sample.key, sample.nth) for sample in samples]):
+        yield reader.found(samples[i], f"{name}/{samples[i].key}", path, None)
+
+
+def _loose(folder: FileFolder, name: str) -> LooseFile:
+    try:
+        found = folder.find(name)
+    except MediaError:
+        return LooseFile(name, "", 0, 0, "no plain file here")
+    return LooseFile(name, found.path, found.size, found.modified_ns)
+
+
+def is_part(file_name: str, extensions: frozenset[str] | set[str]) -> bool:
+    """Whether a loose file belongs to a sample; `00000_stats.json` is a note of img2dataset's."""
+    _, dot, extension = file_name.rpartition(".")
+    return bool(dot) and extension.lower() in extensions and not file_name.endswith("_stats.json")
+
+
+def damaged(path: str, name: str, offset: int, reason: str, ordinal: int) -> FoundPicture:
+    """The damage of a file, as a row of its own. Its message names the file and the place."""
+    where = f"{path}: {reason}"
+    return FoundPicture(str(offset), -1, ordinal, f"{name}@{offset}", path, None, NOTHING_SAID, where)
+
+
+class _Reader:
+    """From samples to pictures with captions."""
+
+    def __init__(
+        self, names: PairNames, read: Callable[[Any, int], bytes], picture: Callable[[Any], PictureFile]
+    ) -> None:
+        self._names = names
+        self._read = read
+        self._picture = picture
+        self._namer = Namer(names)
+
+    def found(self, sample: KeyedSample[Part], name: str, path: str, cut: Damage | None) -> FoundPicture:
+        """A sample's picture, or why it has none."""
+        first = next(iter(sample.parts.values()))
+        uri = f"{path}/{first.name}"
+        picture, said, problem = None, NOTHING_SAID, sample.problem
+        try:
+            if problem is None:
+                parts = dict(sample.parts)
+                member = parts.pop(self._picture_extension(sample))
+                uri = f"{path}/{member.name}"
+                said = self._said(parts)
+                picture = self._picture(member)
+                if cut and said.captions == [None]:
+                    raise MediaError(f"no caption: the file is damaged behind it, at byte {cut.offset}")
+        except MediaError as error:
+            problem = str(error)
+        if problem is None:
+            return FoundPicture(sample.key, sample.nth, sample.ordinal, name, uri, picture, said)
+        if cut and "damaged" not in problem:
+            problem += f"; the file is damaged behind it, at byte {cut.offset}"
+        return FoundPicture(
+            sample.key, sample.nth, sample.ordinal, name, uri, None, NOTHING_SAID, f"{path}: {sample.key}: {problem}"
+        )
+
+    def _picture_extension(self, sample: KeyedSample[Part]) -> str:
+        wanted = self._names.image
+        if wanted is not None:
+            here = [wanted.lower()] if wanted.lower() in sample.parts else []
+        else:
+            here = [extension for extension in sample.parts if extension in PICTURE_EXTENSIONS]
+        if len(here) == 1:
+            return here[0]
+        there = ", ".join(sample.parts)
+        if here:
+            raise MediaError(f"more pictures than one ({there}); name the one to take as source.image")
+        raise MediaError(f"no picture{'' if wanted is None else f' {wanted}'}; there are: {there:.200}")
+
+    def _said(self, parts: dict[str, Part]) -> Said:
+        record = self._record(parts.pop("json")) if "json" in parts else {}
+        wanted = self._names.caption
+        text = None
+        if wanted is None or self._namer.caption_name(tuple(record)) is None:
+            extension = "txt" if wanted is None else wanted.lower()
+            if extension in parts:
+                text = self._text(parts.pop(extension))
+        if parts:
+            record["other_parts"] = sorted(parts)
+        return self._namer.said(record, text=text)
+
+    def _text(self, member: Part) -> str:
+        try:
+            return self._read(member, self._names.max_text_bytes).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise MediaError(f"{member.name} is not UTF-8: {error}") from error
+
+    def _record(self, member: Part) -> dict[str, Any]:
+        try:
+            record = json.loads(self._read(member, self._names.max_text_bytes))
+        except (ValueError, RecursionError) as error:
+            raise MediaError(f"{member.name} is not JSON: {error}") from error
+        if not isinstance(record, dict):
+            raise MediaError(f"{member.name} is no JSON object")
+        return record

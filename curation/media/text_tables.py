@@ -1,0 +1,149 @@
+"""Lines of JSON and CSV as records, with their numbers; a broken line is told, and its neighbours are read."""
+
+import json
+import mmap
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from curation.errors import MediaError
+
+BOM = b"\xef\xbb\xbf"
+SEPARATORS = {".csv": b",", ".tsv": b"\t"}
+
+NumberedRecord = tuple[int, dict[str, Any] | str]
+"""A line's number, from 1, and its record, or why it has none."""
+
+
+def json_lines(path: str, max_bytes: int) -> Iterator[NumberedRecord]:
+    """The objects of a file of JSON lines; empty lines are none.
+
+    Raises:
+        MediaError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            number = 0
+            while line := file.readline(max_bytes + 1):
+                number += 1
+                if number == 1:
+                    line = line.removeprefix(BOM)
+                if len(line) > max_bytes and not line.endswith(b"\n"):
+                    while (rest := file.readline(max_bytes)) and not rest.endswith(b"\n"):
+                        pass
+                    yield number, f"a line of more than {max_bytes} bytes"
+                elif line.strip():
+                    yield number, _object(line)
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _object(line: bytes) -> dict[str, Any] | str:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return f"not JSON: {error}"
+    return value if isinstance(value, dict) else "not a JSON object"
+
+
+def csv_header(path: str, separator: bytes = b",") -> list[str]:
+    """The names in the first line of a CSV file.
+
+    Raises:
+        MediaError: the file cannot be read, or has no header that can be.
+    """
+    with _mapped(path) as data:
+        return _header(path, data, _Fields(separator))[0]
+
+
+def csv_records(path: str, separator: bytes = b",") -> Iterator[NumberedRecord]:
+    """The records of a CSV file (RFC 4180) whose first line has the names; empty fields are None.
+
+    A quote inside of a field that does not begin with one is a quote. A record that is broken costs its first line
+    alone: a quote that is never closed would otherwise swallow all that follow.
+
+    Raises:
+        MediaError: the file cannot be read, or has no header that can be.
+    """
+    with _mapped(path) as data:
+        fields = _Fields(separator)
+        header, at = _header(path, data, fields)
+        number = 1 + data[:at].count(b"\n")
+        while at < len(data):
+            values, behind = fields.of_record(data, at)
+            if isinstance(values, list) and len(values) != len(header) and values != [None]:
+                values = f"{len(values)} fields, where the header has {len(header)}"
+            if isinstance(values, str):
+                behind = _line_end(data, at)
+                yield number, values
+            elif values != [None]:
+                yield number, dict(zip(header, values, strict=True))
+            number += data[at:behind].count(b"\n")
+            at = behind
+
+
+@contextmanager
+def _mapped(path: str) -> Iterator[mmap.mmap]:
+    try:
+        with open(path, "rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise MediaError(f"{path}: an empty file, without a header")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                yield data
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _header(path: str, data: mmap.mmap, fields: "_Fields") -> tuple[list[str], int]:
+    """The names, and where the line behind them begins."""
+    at = len(BOM) if data[: len(BOM)] == BOM else 0
+    while at < len(data):
+        values, at = fields.of_record(data, at)
+        if isinstance(values, str):
+            raise MediaError(f"{path}: its header cannot be read: {values}")
+        if values != [None]:
+            names = [value or "" for value in values]
+            if len(set(names)) < len(names):
+                raise MediaError(f"{path}: its header has a name twice: {', '.join(names):.200}")
+            return names, at
+    raise MediaError(f"{path}: no header")
+
+
+def _line_end(data: mmap.mmap, at: int) -> int:
+    """Where the next line begins."""
+    end = data.find(b"\n", at)
+    return len(data) if end < 0 else end + 1
+
+
+class _Fields:
+    """The grammar of a record, for one separator."""
+
+    def __init__(self, separator: bytes) -> None:
+        mark = re.escape(separator)
+        # Possessive (++): a quote that is never closed costs one pass, not one for each of its bytes.
+        quoted = rb'"((?:[^"]++|"")*+)"'
+        plain = rb'((?:[^"\n%b][^\n%b]*+)?)' % (mark, mark)
+        self._field = re.compile(rb"(?:%b|%b)(%b|\r?\n|\r?\Z)" % (quoted, plain, mark))
+        self._separator = separator
+
+    def of_record(self, data: mmap.mmap, at: int) -> tuple[list[str | None] | str, int]:
+        """The fields of the record that begins at a byte, or what is wrong; and where the next one begins."""
+        values: list[str | None] = []
+        while True:
+            match = self._field.match(data, at)
+            if match is None:
+                return "a quote that is not closed, or text behind a closed one", at
+            quoted, plain, end = match.groups()
+            try:
+                if quoted is not None:
+                    values.append(quoted.replace(b'""', b'"').decode())
+                else:
+                    text = plain if end == self._separator else plain.removesuffix(b"\r")
+                    values.append(text.decode() or None)
+            except UnicodeDecodeError as error:
+                return f"not UTF-8: {error}", at
+            at = match.end()
+            if end != self._separator:
+                return values, at

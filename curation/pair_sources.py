@@ -1,0 +1,248 @@
+"""Sources of image-text pairs: folders, globs and files, listed without opening any of them."""
+
+import glob
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from curation.errors import SourceError
+from curation.hashing import digest, draw
+from curation.media.pair_files import FORMATS
+from curation.media.pair_records import PICTURE_EXTENSIONS, PairNames
+from curation.media.tar_pairs import SIDE_EXTENSIONS, is_part
+from curation.rows import unreadable_id
+from schemas.pairs import PAIR_LISTING
+
+PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".tfrecord")
+"""Known, and refused by name: pictures in them cannot be found by their place."""
+
+TEXT_TABLES = frozenset(("jsonl", "csv"))
+NAMES_PICTURES = TEXT_TABLES | {"parquet", "arrow"}
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """Where image-text pairs come from, and what is known of all of them.
+
+    Files are known by their names: tars of WebDataset and img2dataset; Parquet and Arrow with pictures as bytes, as
+    `datasets` writes them (`save_to_disk`), or as paths; `.jsonl`, `.csv` and `.tsv` that name pictures by path;
+    folders of pictures with `.txt` or `.json` beside them (img2dataset's `files`).
+
+    Pictures below a folder with a `.jsonl`, `.csv` or `.tsv` are pairs only as that says.
+
+    Not taken for pairs: the Parquet that img2dataset writes beside a tar or a folder of the same name, its
+    `_stats.json`, the `cache-*.arrow` of `datasets`, hidden files, and links to folders.
+
+    Attributes:
+        path: a folder (searched below), a glob, or one file.
+        caption, image: names of the fields, columns, or extensions in a tar; None tries those that are in use.
+        image_folder: the folder that paths in tables are relative to; None is the table's own. No path leaves it.
+        language: ISO 639-1 code of texts of which the source does not say more; None where it is not known.
+        licence, consent: likewise; carried to the ledger and the card.
+    """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    path: str = ""
+    caption: str | None = None
+    image: str | None = None
+    image_folder: str | None = None
+    language: str | None = None
+    licence: str | None = None
+    consent: str | None = None
+
+
+def list_pairs(source: PairSource, limit: int | None = None) -> pa.Table:
+    """One row per file (`schemas.pairs.PAIR_LISTING`), in order of their names; opens none.
+
+    Args:
+        limit: take this many files at most, chosen by the hash of their names.
+
+    Raises:
+        SourceError: nothing there, or nothing that has pairs.
+    """
+    if not source.path:
+        raise SourceError("source.path is empty; give a folder, a glob or a file: --set source.path=/data/pairs")
+    if source.image_folder is not None and not Path(source.image_folder).expanduser().is_dir():
+        raise SourceError(f"source.image_folder: there is no folder {source.image_folder}")
+    states = _States(source)
+    try:
+        found = {path: (name, format_) for path, name, format_ in _files(source)}
+        rows = [_row(source, path, name, format_, states) for path, (name, format_) in found.items()]
+    except OSError as error:
+        raise SourceError(f"source.path: cannot look into {source.path}: {error.strerror}") from error
+    known = " ".join((*FORMATS, "and folders of pictures with .txt or .json beside them"))
+    if not rows:
+        raise SourceError(f"source.path: no pairs in {source.path}; known are {known}")
+    if all(row["format"] in PACKED for row in rows):
+        raise SourceError(f"source.path: {rows[0]['error']}; known are {known}")
+    if limit is not None:
+        rows = sorted(rows, key=lambda row: (draw(0, row["name"], "limit"), row["row_id"]))[:limit]
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: (row["uri"], row["row_id"])), PAIR_LISTING)
+
+
+Found = tuple[str, str, str]
+"""A file's path, its name below the source, and its format, which of a packed one is the end of its name."""
+
+
+def _files(source: PairSource) -> Iterator[Found]:
+    path = Path(source.path).expanduser().absolute()
+    if path.is_dir():
+        yield from _below(source, path, path)
+    elif path.exists():
+        if format_ := _format(path.name):
+            yield str(path), path.name, format_
+    elif glob.has_magic(str(path)):
+        root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts[:-1]))
+        for match in _matches(root, path.relative_to(root)):
+            if match.is_dir():
+                yield from _below(source, match, root)
+            elif format_ := _format(match.name):
+                yield str(match), match.relative_to(root).as_posix(), format_
+    else:
+        raise SourceError(f"source.path: there is no {source.path}")
+
+
+def _matches(root: Path, pattern: Path) -> Iterator[Path]:
+    try:
+        yield from root.glob(str(pattern))
+    except (ValueError, NotImplementedError) as error:
+        raise SourceError(f"source.path: {root / pattern} is no glob that can be read: {error}") from error
+
+
+def _below(source: PairSource, folder: Path, root: Path) -> Iterator[Found]:
+    """The files of a folder and of those below it."""
+    described: set[str] = set()
+    for here, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        there = {name for name in names if not name.startswith(".")}
+        below = os.path.relpath(here, root)
+        formats = {name: format_ for name in sorted(there) if (format_ := _format(name))}
+        for name, format_ in formats.items():
+            stem = name.rpartition(".")[0]
+            if format_ == "parquet" and (f"{stem}.tar" in there or stem in folders):
+                continue
+            if format_ == "arrow" and name.startswith("cache-"):
+                continue
+            if format_ in TEXT_TABLES:
+                described.add(here)
+            yield os.path.join(here, name), os.path.normpath(os.path.join(below, name)), format_
+        # A table names the pictures below it: they are then its pairs, and no others.
+        if os.path.dirname(here) in described:
+            described.add(here)
+        if here not in described and _has_samples(source, there):
+            yield here, below if below != "." else os.path.basename(here), "files"
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _has_samples(source: PairSource, names: set[str]) -> bool:
+    pictures, texts = _loose_extensions(source)
+    stems = {name.rpartition(".")[0] for name in names if is_part(name, pictures)}
+    return any(is_part(name, texts) and name.rpartition(".")[0] in stems for name in names)
+
+
+def _loose_extensions(source: PairSource) -> tuple[set[str], set[str]]:
+    """Of pictures, and of what stands beside them."""
+    pictures = set(PICTURE_EXTENSIONS) if source.image is None else {source.image.lower()}
+    return pictures, set(SIDE_EXTENSIONS) | ({source.caption.lower()} if source.caption else set())
+
+
+def _format(name: str) -> str | None:
+    small = name.lower()
+    for end in PACKED:
+        if small.endswith(end):
+            return end
+    return FORMATS.get(os.path.splitext(small)[1])
+
+
+def _row(source: PairSource, path: str, name: str, format_: str, states: "_States") -> dict[str, Any]:
+    error = None
+    if format_ in PACKED:
+        error = f"{path}: pairs are not read out of {format_}; unpack it"
+    size, modified = _status(path)
+    beside = None
+    if format_ == "files":
+        size = modified = None
+        beside = states.of_samples(path)
+    elif format_ in NAMES_PICTURES:
+        beside = states.of_pictures(str(names_of(source).image_folder or os.path.dirname(path)))
+    try:
+        (path + name).encode()
+    except UnicodeEncodeError:
+        path, name = (text.encode(errors="backslashreplace").decode() for text in (path, name))
+        error = f"{path}: its name is not UTF-8; rename it"
+    row_id = unreadable_id(path)
+    return {
+        "row_id": row_id,
+        "root": row_id,
+        "ordinal": 0,
+        "kind": "listing",
+        "uri": path,
+        "name": name,
+        "format": format_,
+        "size_bytes": size,
+        "modified_ns": modified,
+        "beside": beside,
+        "language": source.language,
+        "licence": source.licence,
+        "consent": source.consent,
+        "error": error,
+    }
+
+
+def names_of(source: PairSource) -> PairNames:
+    """How the source calls things."""
+    folder = source.image_folder and str(Path(source.image_folder).expanduser().absolute())
+    return PairNames(caption=source.caption, image=source.image, image_folder=folder or None)
+
+
+class _States:
+    """Hashes of names, sizes and times of the loose files that a listed one may name; None where there are none.
+
+    A changed picture changes them, so that its table is read again.
+    """
+
+    def __init__(self, source: PairSource) -> None:
+        self._pictures, texts = _loose_extensions(source)
+        if source.image is not None:
+            self._pictures |= PICTURE_EXTENSIONS
+        self._parts = self._pictures | texts
+        self._known: dict[str, str | None] = {}
+
+    def of_pictures(self, folder: str) -> str | None:
+        """Of all pictures below a folder."""
+        if folder not in self._known:
+            below = ((here, names) for here, _, names in os.walk(folder, onerror=_raise))
+            self._known[folder] = _state(folder, below, lambda name: is_part(name, self._pictures))
+        return self._known[folder]
+
+    def of_samples(self, folder: str) -> str | None:
+        """Of the pictures and texts in a folder."""
+        return _state(folder, [(folder, os.listdir(folder))], lambda name: is_part(name, self._parts))
+
+
+def _state(folder: str, below: Any, wanted: Callable[[str], bool]) -> str | None:
+    files = [
+        [os.path.relpath(here, folder), name, *_status(os.path.join(here, name))]
+        for here, names in below
+        for name in names
+        if wanted(name)
+    ]
+    return digest(sorted(files, key=lambda file: (file[0], file[1]))) if files else None
+
+
+def _status(path: str) -> tuple[int | None, int | None]:
+    """Size and time of change; None for a file that is not there, which reading it will say."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None, None
+    return status.st_size, status.st_mtime_ns

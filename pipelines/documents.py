@@ -1,0 +1,225 @@
+"""Interleaved documents: cleaned, paired, pruned by density, put together again (LongCat-Flash-Omni, section 3.1.2)."""
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from curation.decontamination.recipe import Decontamination
+from curation.diversity.clusters import CheckEmbedding, Clusters
+from curation.diversity.concepts import STARTER, MatchConcepts
+from curation.diversity.density import DensityPruning, KeepDense
+from curation.document_sources import DocumentSource, list_documents
+from curation.documents.filters import (
+    DocumentFlaggedWords,
+    DocumentLanguage,
+    DocumentLength,
+    DocumentNoise,
+    DocumentPersonalData,
+    DocumentRepetition,
+    DocumentShape,
+    DocumentSpecialCharacters,
+    NodeBoilerplate,
+    NodeFlaggedWords,
+    NodeLength,
+    NodeNoise,
+    NodePersonalData,
+    NodeRepetition,
+    NodeSpecialCharacters,
+)
+from curation.documents.layout import INDEXED, SCORES, DocumentLayout
+from curation.documents.pairing import PairImages
+from curation.documents.picture_tar import GatherPictures
+from curation.documents.reading import OneDocumentPerContent, ReadDocuments, ScanNodes, SplitNodes
+from curation.documents.reassembly import Reassemble, WholeDocuments
+from curation.documents.scores import Knowledge, NodeQuality
+from curation.documents.segments import EmbedSegments, Segments
+from curation.engines.image_text_embedding import AnyImageTextEmbedder, OpenClip
+from curation.licences import AllowedLicence
+from curation.ranges import Count, Positive, check
+from curation.recipe import Recipe, engine_shorthand
+from curation.runtime.nodes import Listing, Pack, Pipeline, Unit
+from curation.stage import Forget, Only, Stage
+from curation.vision.encoding import EncodePicture
+from curation.vision.image_checks import ImageQuality, ImageSize, UsableImage
+from curation.vision.pair_check import EmbedImage, JointEmbedding, PairCheck
+from pipelines.steps import Steps
+from schemas.documents import IMAGE, TEXT
+
+
+class DocumentChecks(BaseModel):
+    """Checks of a document as a whole; null switches one off."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    length: DocumentLength | None = DocumentLength()
+    noise: DocumentNoise | None = DocumentNoise()
+    special_characters: DocumentSpecialCharacters | None = DocumentSpecialCharacters()
+    repetition: DocumentRepetition | None = DocumentRepetition()
+    flagged_words: DocumentFlaggedWords | None = DocumentFlaggedWords()
+    personal_data: DocumentPersonalData | None = DocumentPersonalData()
+    language: DocumentLanguage | None = DocumentLanguage()
+
+
+class TextChecks(BaseModel):
+    """Checks of each text of a document; null switches one off, save those whose measures are scores later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    length: NodeLength = NodeLength()
+    noise: NodeNoise = NodeNoise()
+    repetition: NodeRepetition = NodeRepetition()
+    boilerplate: NodeBoilerplate | None = NodeBoilerplate()
+    special_characters: NodeSpecialCharacters | None = NodeSpecialCharacters()
+    flagged_words: NodeFlaggedWords | None = NodeFlaggedWords()
+    personal_data: NodePersonalData | None = NodePersonalData()
+
+
+class WhatIsLeft(BaseModel):
+    """What a document must have left to be put together again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min_images: Count = 1
+    min_words: Positive = 10.0
+
+
+class Work(BaseModel):
+    """How much one unit of work is. A unit is what a kill can cost, and should take about a minute."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    read_files: Positive = 1.0
+    check_documents: Positive = 5_000.0
+    scan_documents: Positive = 1_000.0
+    check_nodes: Positive = 20_000.0
+    pair_nodes: Positive = 2_000.0
+    assemble_nodes: Positive = 50_000.0
+    encode_bytes: Positive = 256e6
+    shard_bytes: Positive = 256e6
+
+
+class DocumentsRecipe(Recipe):
+    """The keys of a recipe for interleaved documents; those of a stage are its fields. Null switches a step off."""
+
+    source: DocumentSource = DocumentSource()
+    shape: DocumentShape = DocumentShape()
+    document: DocumentChecks = DocumentChecks()
+    text: TextChecks = TextChecks()
+    size: ImageSize = ImageSize(min_side=150, max_aspect_ratio=2.0)
+    quality: ImageQuality = ImageQuality()
+    usable: UsableImage | None = UsableImage()
+    decontaminate: Decontamination | None = None
+    embedder: AnyImageTextEmbedder = OpenClip()
+    segments: Segments = Segments()
+    pairing: PairImages = PairImages()
+    joint: JointEmbedding = JointEmbedding()
+    node_quality: NodeQuality = NodeQuality()
+    left: WhatIsLeft = WhatIsLeft()
+    lexicon: str = STARTER
+    clusters: Clusters | None = Clusters()
+    density: DensityPruning | None = Field(DensityPruning(score_weights=dict.fromkeys(SCORES, 1.0)))
+    picture: EncodePicture = EncodePicture()
+    work: Work = Work()
+
+    @field_validator("embedder", mode="before")
+    @classmethod
+    def _engine(cls, value: Any) -> Any:
+        return engine_shorthand(value)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        check(self.density is None or self.clusters is not None, "density: wants clusters; or set it to null")
+        strange = sorted(set(self.density.score_weights) - set(SCORES)) if self.density else []
+        check(not strange, f"density.score_weights: {', '.join(strange)} is none of {', '.join(SCORES)}")
+        if self.decontaminate:
+            self.decontaminate.require("text", "image")
+        return self
+
+
+def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
+    """The nodes of a dataset of interleaved documents, in order."""
+    work = recipe.work
+    steps = Steps([Listing("listing", list_documents(recipe.source, limit))])
+    steps.then(ReadDocuments())
+    steps.map("entries", Unit(target=work.read_files))
+
+    # Documents that are too complex, too noisy or too short as a whole go, and what they consist of is looked at.
+    steps.then(OneDocumentPerContent(), *document_checks(recipe))
+    steps.map("documents", Unit(target=work.check_documents, together="root"))
+    steps.reduce("facts", WholeDocuments(("node_count", *measured_language(recipe))))
+    steps.then(SplitNodes(), ScanNodes())
+    steps.map("nodes", Unit(target=work.scan_documents))
+    steps.then(*node_checks(recipe))
+    steps.map("checked", Unit(target=work.check_nodes, together="root"))
+
+    # Each picture is paired with the segment of a text that tells most of it, or goes.
+    steps.then(*pairs(recipe))
+    steps.map("paired", Unit(target=work.pair_nodes, together="root"))
+
+    # What is left is put together again, and scored.
+    language = next((f"document_{name}" for name in measured_language(recipe)), None)
+    steps.then(Reassemble(recipe.left.min_images, recipe.left.min_words, language), joins=("facts",))
+    steps.then(CheckEmbedding(), MatchConcepts(recipe.lexicon, "text"), Knowledge())
+    steps.map("assembled", Unit(target=work.assemble_nodes, together="root"))
+    if recipe.clusters:
+        steps.reduce("clusters", recipe.clusters)
+        steps.then(joins=("clusters",))
+    if recipe.density:
+        # Complex clusters keep more; each keeps its best documents, at every distance from its centroid.
+        steps.reduce("density", recipe.density, joins=("clusters",))
+        steps.then(KeepDense(), joins=("density",))
+    steps.then(Forget(("embedding",)), GatherPictures(recipe.picture))
+    steps.map("encoded", Unit("picture_bytes", work.encode_bytes))
+    layout = DocumentLayout(index=(*INDEXED, *scores(recipe)), scores=scores(recipe))
+    nodes = (*steps.nodes, Pack("packed", "encoded", layout, Unit("payload_bytes", work.shard_bytes)))
+    return Pipeline(recipe.dataset, nodes)
+
+
+def document_checks(recipe: DocumentsRecipe) -> list[Stage]:
+    """What is asked of a document as a whole, cheap checks first."""
+    allowed = [AllowedLicence(recipe.allow_licences)] if recipe.allow_licences else []
+    return [*allowed, recipe.shape, *(stage for _, stage in recipe.document if stage is not None)]
+
+
+def measured_language(recipe: DocumentsRecipe) -> tuple[str, ...]:
+    """The column with a document's language, where the recipe asks for it to be measured."""
+    language = recipe.document.language
+    return (f"{language.column}_language",) if language else ()
+
+
+def node_checks(recipe: DocumentsRecipe) -> list[Stage]:
+    """What is asked of each text, then of each picture, by itself."""
+    leaks = recipe.decontaminate
+    texts = [stage for _, stage in recipe.text if stage is not None]
+    pictures = [recipe.size, recipe.quality, *([recipe.usable] if recipe.usable else [])]
+    return [
+        *only(TEXT, [*texts, *(leaks.text("text") if leaks else ())]),
+        *only(IMAGE, [*pictures, *(leaks.image(recipe.quality) if leaks else ())]),
+    ]
+
+
+def pairs(recipe: DocumentsRecipe) -> list[Stage]:
+    """What brings pictures and texts together, and what is measured of each pair."""
+    embedder = recipe.embedder
+    return [
+        *only(TEXT, [recipe.segments, EmbedSegments(embedder)]),
+        *only(IMAGE, [EmbedImage(embedder)]),
+        recipe.pairing,
+        # The pairing has its limit; here the pair gets its probability and the name of the weights.
+        *only(IMAGE, [PairCheck(embedder, min_cosine=None), recipe.joint]),
+        Forget(("image_embedding", "text_embedding")),
+        recipe.node_quality,
+    ]
+
+
+def only(kind: str, stages: Iterable[Stage]) -> list[Stage]:
+    """Stages for nodes of one kind."""
+    return [Only("node_kind", kind, stage) for stage in stages]
+
+
+def scores(recipe: DocumentsRecipe) -> tuple[str, ...]:
+    """Columns that tell of a document's worth, as far as the recipe makes them."""
+    clustered = ("cluster", "centroid_cosine") if recipe.clusters else ()
+    pruned = ("density_score",) if recipe.density else ()
+    return (*SCORES, *clustered, *pruned)

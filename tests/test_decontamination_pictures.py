@@ -1,0 +1,148 @@
+"""A picture of an evaluation set is found scaled and compressed again; others, and blank ones, are not taken for it."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings, strategies as st
+from PIL import Image, ImageDraw
+
+from curation.decontamination.evaluation_sets import EvaluationSet, EvaluationSetError
+from curation.decontamination.picture_overlap import PictureIndex
+from curation.decontamination.recipe import Decontamination
+from curation.decontamination.stages import PictureOverlap
+from curation.hashing import bytes_digest
+from curation.vision.image_checks import ImageQuality
+
+QUALITY = ImageQuality()
+COUNT = 60
+
+
+def encoded(picture: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def scene(seed: int) -> Image.Image:
+    """Coloured shapes on a dark ground, drawn large and averaged down, as a lens would."""
+    chance = np.random.default_rng(seed)
+    picture = Image.new("RGB", (960, 720), tuple(chance.integers(0, 90, 3).tolist()))
+    draw = ImageDraw.Draw(picture)
+    for _ in range(6):
+        x, y, size = chance.integers((0, 0, 100), (750, 500, 300)).tolist()
+        shape = draw.ellipse if chance.random() < 0.5 else draw.rectangle
+        shape((x, y, x + size, y + size), fill=tuple(chance.integers(90, 256, 3).tolist()))
+    return picture.resize((480, 360), Image.Resampling.BOX)
+
+
+SCENES = [scene(seed) for seed in range(COUNT)]
+
+
+def rows(*pictures: bytes) -> pa.Table:
+    hashes = [QUALITY.measure(data)["perceptual_hash"] for data in pictures]
+    content = [bytes_digest(data) for data in pictures]
+    names = [str(i) for i in range(len(pictures))]
+    return pa.table({"row_id": names, "image_hash": content, "perceptual_hash": pa.array(hashes, pa.uint64())})
+
+
+def reasons(table: pa.Table) -> list[str | None]:
+    if "decision" not in table.column_names:
+        return [None] * table.num_rows
+    return [decision and decision["reason"] for decision in table["decision"].to_pylist()]
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> EvaluationSet:
+    """A set of every scene as PNG, and a blank picture."""
+    folder = tmp_path_factory.mktemp("val") / "scenes"
+    folder.mkdir()
+    for number, picture in enumerate(SCENES):
+        picture.save(folder / f"{number:03}.png")
+    Image.new("RGB", (300, 300), "white").save(folder / "blank.png")
+    return EvaluationSet("scenes", str(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "least"),
+    [
+        (lambda p: encoded(p, quality=30), 0.98),
+        (lambda p: encoded(p, "WEBP", quality=50), 0.98),
+        (lambda p: encoded(p.resize((240, 180), Image.Resampling.LANCZOS)), 0.98),
+        (lambda p: encoded(p.resize((816, 612), Image.Resampling.BICUBIC)), 0.98),
+        (lambda p: encoded(p.resize((128, 96)), quality=50), 0.98),
+        (lambda p: encoded(p.convert("L")), 0.98),
+        (lambda p: encoded(p.crop((5, 4, 475, 356))), 0.8),
+    ],
+    ids=["jpeg 30", "webp 50", "half", "larger", "thumbnail", "grey", "crop of 2 %"],
+)
+def test_a_picture_made_of_an_items_is_found(scenes: EvaluationSet, change: Any, least: float) -> None:
+    found = PictureOverlap((scenes,))(rows(*map(change, SCENES)))
+    names = found["picture_overlap_with"].to_pylist()
+    recall = np.mean([name == f"scenes: {number:03}.png" for number, name in enumerate(names)])
+    assert recall >= least
+    assert reasons(found).count("in_scenes") == COUNT - names.count(None)
+
+
+def test_no_unrelated_or_blank_picture_is_rejected(scenes: EvaluationSet) -> None:
+    others = [encoded(scene(1000 + seed)) for seed in range(200)]
+    blank = [encoded(Image.new("RGB", (200, 200), colour)) for colour in ("white", "black", "navy")]
+    assert set(reasons(PictureOverlap((scenes,))(rows(*others, *blank)))) == {None}
+
+
+def test_a_blank_picture_is_found_by_its_bytes(scenes: EvaluationSet) -> None:
+    found = PictureOverlap((scenes,))(rows((Path(scenes.path) / "blank.png").read_bytes()))
+    assert reasons(found) == ["in_scenes"]
+    assert found["picture_distance"].to_pylist() == [0]
+
+
+def test_the_first_set_that_has_a_picture_names_it_even_where_a_later_one_is_nearer(tmp_path: Path) -> None:
+    for name, data in (("small", encoded(SCENES[0].resize((128, 96)), quality=30)), ("same", encoded(SCENES[0]))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.jpg").write_bytes(data)
+    small, same = (EvaluationSet(name, str(tmp_path / name)) for name in ("small", "same"))
+    assert reasons(PictureOverlap((small, same))(rows(encoded(SCENES[0])))) == ["in_small"]
+    assert reasons(PictureOverlap((same, small))(rows(encoded(SCENES[0])))) == ["in_same"]
+
+
+def test_pictures_in_a_parquet_file_are_read_as_hugging_face_writes_them(tmp_path: Path) -> None:
+    pictures = [{"bytes": encoded(picture), "path": "x.jpg"} for picture in SCENES[:3]]
+    pq.write_table(pa.table({"image": pictures}), tmp_path / "val.parquet")
+    stage = PictureOverlap((EvaluationSet("val", str(tmp_path / "val.parquet"), image="image"),))
+    assert stage.missing() is None
+    assert reasons(stage(rows(encoded(SCENES[1], quality=60), encoded(SCENES[9])))) == ["in_val", None]
+
+
+def test_an_item_that_is_no_picture_ends_the_run_and_is_named(tmp_path: Path) -> None:
+    (tmp_path / "good.png").write_bytes(encoded(SCENES[0], "PNG"))
+    (tmp_path / "torn.png").write_bytes(encoded(SCENES[1], "PNG")[:2000])
+    with pytest.raises(EvaluationSetError, match=r"evaluation set val: torn\.png: "):
+        PictureOverlap((EvaluationSet("val", str(tmp_path)),))(rows(encoded(SCENES[0])))
+
+
+@settings(max_examples=60)
+@given(st.data(), st.integers(0, 9))
+def test_the_index_agrees_with_comparing_all(data: st.DataObject, distance: int) -> None:
+    some = st.lists(st.integers(0, 2**64 - 1), max_size=20)
+    items, wanted = data.draw(some), data.draw(some)
+    for item in items[:10]:
+        flips = data.draw(st.lists(st.integers(0, 63), max_size=distance + 1))
+        wanted.append(item ^ sum(1 << bit for bit in set(flips)))
+    a, b = np.array(items, np.uint64), np.array(wanted, np.uint64)
+    index = PictureIndex(["" for _ in items], a, np.zeros(len(items), np.int64), distance, 1)
+    found = index.nearest([None] * len(b), b)
+    for number, one in enumerate(wanted):
+        telling = 0 < one < 2**64 - 1
+        near = [((one ^ i).bit_count(), n) for n, i in enumerate(items) if telling and 0 < i < 2**64 - 1]
+        best = min((pair for pair in near if pair[0] <= distance), default=(-1, -1))
+        assert (found.distance[number], found.item[number]) == best
+
+
+def test_the_recipe_gives_the_stage_the_measure_of_the_rows(scenes: EvaluationSet) -> None:
+    quality = ImageQuality(side=128)
+    (stage,) = Decontamination((scenes,)).image(quality)
+    assert isinstance(stage, PictureOverlap) and stage.quality == quality
