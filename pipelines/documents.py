@@ -30,7 +30,7 @@ from curation.documents.filters import (
 from curation.documents.layout import INDEXED, SCORES, DocumentLayout
 from curation.documents.pairing import PairImages
 from curation.documents.picture_tar import GatherPictures
-from curation.documents.reading import OneDocumentPerContent, ReadDocuments, ScanNodes, SplitNodes
+from curation.documents.reading import OneDocumentPerContent, ReadDocuments, ScanNodes, SplitNodes, first_look
 from curation.documents.reassembly import Reassemble, WholeDocuments
 from curation.documents.scores import Knowledge, NodeQuality
 from curation.documents.segments import EmbedSegments, Segments
@@ -103,6 +103,7 @@ class DocumentsRecipe(Recipe):
     """The keys of a recipe for interleaved documents; those of a stage are its fields. Null switches a step off."""
 
     source: DocumentSource = DocumentSource()
+    reading: ReadDocuments = ReadDocuments()
     shape: DocumentShape = DocumentShape()
     document: DocumentChecks = DocumentChecks()
     text: TextChecks = TextChecks()
@@ -140,8 +141,9 @@ class DocumentsRecipe(Recipe):
 def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
     """The nodes of a dataset of interleaved documents, in order."""
     work = recipe.work
-    steps = Steps([Listing("listing", list_documents(recipe.source, limit))])
-    steps.then(ReadDocuments())
+    files = list_documents(recipe.source, limit)
+    steps = Steps([Listing("listing", files)])
+    steps.then(first_look(recipe.reading, files, limit))
     steps.map("entries", Unit(target=work.read_files))
 
     # Documents that are too complex, too noisy or too short as a whole go, and what they consist of is looked at.

@@ -318,8 +318,25 @@ def test_parquet_may_name_pictures_by_path_and_say_other_things(tmp_path: Path) 
     assert captions(good[:2]) in (["a", "b"], ["b", "a"])
     assert captions(good[2:]) == [None, None]
     assert [row["licence"] for row in good] == ["MIT", "MIT", "source", "CC0-1.0"]
-    assert good[0]["metadata"] == '{"when":"1970-01-01 00:00:00"}'
+    assert good[0]["metadata"] == '{"when":"1970-01-01 00:00:00.000"}'
     assert good[0]["uri"] == str(tmp_path / "pictures/0.png")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_text_that_is_not_utf8_costs_its_row_alone_and_nanoseconds_nothing(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"x.{kind}"
+    texts = pa.array([b"zero", b"caf\xe9", b"two"]).view(pa.string())
+    when = pa.array([1, 2, 1 << 60], pa.timestamp("ns"))
+    table = pa.table({"image": as_bytes([picture(i) for i in range(3)]), "text": texts, "when": when})
+    if kind == "parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
+    good, bad = entries_of(tmp_path)
+    assert captions(good) == ["zero", "two"]
+    assert json.loads(good[0]["metadata"]) == {"when": "1970-01-01 00:00:00.000000001"}
+    assert said(bad)[0].startswith(f"{path}:1: cannot be read")
 
 
 def test_columns_may_be_named(tmp_path: Path) -> None:

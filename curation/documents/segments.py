@@ -1,14 +1,13 @@
 """Segments: the pieces of a text that a picture is compared with, short enough for a model to read to the end."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 
 import numpy as np
 import pyarrow as pa
 
-from curation.engines.image_text_embedding import AnyImageTextEmbedder, TinySiglip
+from curation.engines.image_text_embedding import ImageTextEmbedder
 from curation.ranges import Count, check
 from curation.stage import Stage, with_column
 from curation.text.normalisation import UNSPACED
@@ -31,21 +30,24 @@ def text_segments(text: str, min_units: int = 3, max_units: int = 24, max_segmen
     """The sentences of a text; what is below `min_units` goes with what follows, what is above `max_units` is cut.
 
     Units are words, or letters in scripts without spaces. Of a longer text the first `max_segments` segments are
-    given. None for a text without a letter or digit.
+    given. What has neither letter nor digit is left out.
     """
     found: list[str] = []
-    short = ""
+    waiting: list[str] = []
+    held = 0
     for sentence in _sentences(text):
-        sentence = f"{short} {sentence}" if short else sentence
         units = len(text_units(sentence))
-        short = sentence if units < min_units else ""
-        if not short:
-            found += [sentence] if units <= max_units else _cut(sentence, max_units)
+        if not units:
+            continue
+        waiting.append(sentence)
+        held += units
+        if held >= min_units:
+            joined = " ".join(waiting)
+            found += [joined] if held <= max_units else _cut(joined, max_units)
+            waiting, held = [], 0
         if len(found) >= max_segments:
             return found[:max_segments]
-    if short and text_units(short):
-        found.append(short)
-    return found
+    return [*found, " ".join(waiting)] if waiting else found
 
 
 def _sentences(text: str) -> list[str]:
@@ -66,11 +68,13 @@ class Segments(Stage):
     """Part the texts of a document to segments (`text_segments`); a picture has none.
 
     `max_units` should be no more than the model of the embeddings reads: a SigLIP has 64 tokens, some 40 English words.
+    What lies beyond `max_characters` of a segment is compared with nothing.
     """
 
     min_units: Count = 3
     max_units: Count = 24
     max_segments: Count = 64
+    max_characters: Count = 1000
 
     reads = ("text",)
     writes = ("segments",)
@@ -81,7 +85,8 @@ class Segments(Stage):
 
     def __call__(self, nodes: pa.Table) -> pa.Table:
         limits = (self.min_units, self.max_units, self.max_segments)
-        segments = [text_segments(text, *limits) if text else [] for text in nodes["text"].to_pylist()]
+        texts = [text_segments(text, *limits) if text else [] for text in nodes["text"].to_pylist()]
+        segments = [[segment[: self.max_characters] for segment in some] for some in texts]
         return with_column(nodes, "segments", segments, SEGMENTS)
 
 
@@ -89,15 +94,18 @@ class Segments(Stage):
 class EmbedSegments(Stage):
     """Measure the embedding of each segment of a text; they stand one after the other in `segment_embeddings`."""
 
-    embedder: AnyImageTextEmbedder = TinySiglip()
+    engine: ImageTextEmbedder
 
     reads = ("segments",)
     writes = ("segment_embeddings",)
     costly = True
 
     def __call__(self, nodes: pa.Table) -> pa.Table:
-        segments: Sequence[list[str]] = [some or [] for some in nodes["segments"].to_pylist()]
-        vectors = self.embedder.embed_texts(list(chain.from_iterable(segments)))
+        segments: list[list[str]] = [some or [] for some in nodes["segments"].to_pylist()]
+        flat = list(chain.from_iterable(segments))
+        once = list(dict.fromkeys(flat))
+        number = {segment: i for i, segment in enumerate(once)}
+        vectors = self.engine.embed_texts(once)[[number[segment] for segment in flat]]
         offsets = np.concatenate([[0], np.cumsum([len(some) for some in segments])]) * vectors.shape[1]
         values = pa.array(vectors.reshape(-1), pa.float32())
         return with_column(

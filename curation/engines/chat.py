@@ -323,6 +323,10 @@ def _answer(recorded: Mapping[str, Any], name: str) -> ChatAnswer:
         raise StoreError(f"the recording {name} holds no answer; delete it to ask again") from error
 
 
+AnyChat = OpenAiChat
+"""The type of a recipe's key that holds a chat engine."""
+
+
 def _judged(answer: ChatAnswer) -> ChatAnswer | Exception:
     """The answer, or the name of what is wrong with it."""
     error: ChatRefused | EmptyAnswer

@@ -127,3 +127,7 @@ class LangId(LanguageIdentifier):
             if share > self.min_probability - 1e-4 and (rounded := round(share, 4)) >= self.min_probability:
                 listed[language] = rounded
         return Identified({name: listed[name] for name in sorted(listed, key=lambda name: (-listed[name], name))})
+
+
+AnyLanguageIdentifier = LangId
+"""The type of a recipe's key that holds a language identifier."""

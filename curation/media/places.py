@@ -1,5 +1,6 @@
-"""Bytes from where a row says that they lie: a file, a stretch of a tar, a cell of a Parquet or Arrow file."""
+"""Bytes from where a row says that they lie: a file, a stretch of a tar or page, a cell of Parquet or Arrow."""
 
+import base64
 import os
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ def read_place(place: dict[str, Any], *, content: str | None = None, max_bytes: 
     if place["format"] == "file":
         return read_image(path, content=content, max_bytes=max_bytes)
     try:
-        data = _stretch(place, max_bytes) if place["format"] == "tar" else _cell(place)
+        data = _cell(place) if place["format"] in ("parquet", "arrow") else _stretch(place, max_bytes)
     except (OSError, pa.ArrowException, IndexError, KeyError, ValueError, StopIteration) as error:
         raise MediaError(f"{path}: cannot be read: {error}") from error
     if data is None:
@@ -60,15 +61,28 @@ def _stretch(place: dict[str, Any], max_bytes: int) -> bytes:
         data = os.pread(file.fileno(), size, place["offset"])
     if len(data) < size:
         raise MediaError(f"{path}: ends before the {size} bytes at {place['offset']}")
-    return data
+    return base64.b64decode(data) if place["format"] == "base64" else data
 
 
 def _cell(place: dict[str, Any]) -> bytes | None:
-    path, column, row = place["path"], place["column"], place["offset"]
+    path, row = place["path"], place["offset"]
+    column, steps = _steps(place["column"])
     with _LOCK:
         open_ = _parquet_column if place["format"] == "parquet" else _arrow_column
         value = open_(path, column, _state(path)).cell(row)
-    return None if value is None else bytes(value)
+    for step in steps:
+        if not value.is_valid:
+            return None
+        value = value[step] if isinstance(value, pa.StructScalar) else value.values[int(step)]
+    data = value.as_py()
+    return None if data is None else bytes(data)
+
+
+def _steps(column: str) -> tuple[str, list[str]]:
+    """A column's name up to where it goes into a list, and the rest: "images.2.bytes" is ("images", ["2", "bytes"])."""
+    first, *rest = column.split(".")
+    lists = next((i for i, name in enumerate(rest) if name.isdigit()), len(rest))
+    return ".".join([first, *rest[:lists]]), rest[lists:]
 
 
 def _state(path: str) -> tuple[int, int]:
@@ -92,7 +106,7 @@ class _ArrowColumn:
         number = bisect_right(self._ends, row)
         if number == len(self._ends):
             raise IndexError(f"there is no row {row}{'' if self._damage is None else f': {self._damage}'}")
-        return self._cells[number][row - self._ends[number]].as_py()
+        return self._cells[number][row - self._ends[number]]
 
 
 class _ParquetColumn:
@@ -129,12 +143,13 @@ class _ParquetColumn:
                 raise
             self._cells = _values(batch, self._path, self._column)
             self._start, self._behind = self._behind, self._behind + batch.num_rows
-        return self._cells[row - self._start].as_py()
+        return self._cells[row - self._start]
 
     def _open(self, number: int) -> None:
         group = self._file.metadata.row_group(number)
         columns = [group.column(i) for i in range(group.num_columns)]
-        size = sum(one.total_uncompressed_size for one in columns if one.path_in_schema == self._column)
+        within = self._column + "."
+        size = sum(one.total_uncompressed_size for one in columns if f"{one.path_in_schema}.".startswith(within))
         at_once = max(1, group.num_rows * GROUP_BYTES // max(GROUP_BYTES, size))
         self._coming = self._file.iter_batches(at_once, row_groups=[number], columns=[self._column], use_threads=False)
         self._start = self._behind = self._ends[number] - group.num_rows

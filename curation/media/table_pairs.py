@@ -21,6 +21,9 @@ from curation.media.tar_pairs import Choose, damaged
 ROWS_AT_ONCE = 1000
 ROWS_WITH_BYTES_AT_ONCE = 32
 
+PATH = "\0path"
+"""In a record, apart from all names of columns."""
+
 
 @dataclass(frozen=True)
 class _Columns:
@@ -109,16 +112,34 @@ class _Rows:
         has_bytes: Sequence[bool] = [columns.bytes is not None] * len(numbers)
         if columns.bytes is not None and (values := column_values(batch, columns.bytes)) is not None:
             has_bytes = pc.is_valid(values).to_pylist()
-        nowhere = [None] * len(numbers)
-        paths = nowhere if columns.path is None else column_values(batch, columns.path).to_pylist()
-        records = batch.select(columns.others).to_pylist()
-        for number, record, has, picture_path in zip(numbers, records, has_bytes, paths, strict=True):
-            yield self._one(number, record, has, picture_path)
+        for number, record, has in zip(numbers, self._records(batch), has_bytes, strict=True):
+            yield self._one(number, record, has)
 
-    def _one(self, number: int, record: dict[str, Any], has_bytes: bool, picture_path: str | None) -> FoundPicture:
+    def _records(self, batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
+        """What the rows say, with the picture's path as `PATH`; or why that cannot be read, as text not in UTF-8."""
+        columns = {name: _as_text(batch[name]) for name in self.columns.others}
+        if self.columns.path is not None:
+            columns[PATH] = column_values(batch, self.columns.path)
+        if not columns:
+            yield from ({} for _ in range(batch.num_rows))
+            return
+        said = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+        try:
+            yield from said.to_pylist()
+        except (ValueError, OverflowError, pa.ArrowException):
+            for row in range(said.num_rows):
+                try:
+                    yield said.slice(row, 1).to_pylist()[0]
+                except (ValueError, OverflowError, pa.ArrowException) as error:
+                    yield f"cannot be read: {error}"
+
+    def _one(self, number: int, record: dict[str, Any] | str, has_bytes: bool) -> FoundPicture:
         uri = f"{self._path}:{number}"
         name = f"{self._name}:{number}"
         try:
+            if isinstance(record, str):
+                raise MediaError(record)
+            picture_path = record.pop(PATH, None)
             if has_bytes:
                 place = (self._path, self._format, number, None, self.columns.bytes)
                 picture = PictureFile(*place, self._status.st_size, self._status.st_mtime_ns)
@@ -188,6 +209,16 @@ def _kind(type_: pa.DataType) -> str:
             return "texts"
         return "vector" if pa.types.is_floating(type_.value_type) else "other"
     return "other"
+
+
+def _as_text(values: Any) -> Any:
+    """Times as text: Python's have no nanoseconds, nor years beyond 9999."""
+    if not pa.types.is_temporal(values.type):
+        return values
+    try:
+        return values.cast(pa.string())
+    except pa.ArrowException:
+        return pa.nulls(len(values), pa.string())
 
 
 def _is_text(type_: pa.DataType) -> bool:

@@ -233,7 +233,8 @@ def _counts(rows: pa.Table, amounts: Iterable[Amount]) -> Counts:
         if amount.per is None:
             counts[amount.heading] = pc.count_distinct(column).as_py()
         else:
-            counts[amount.heading] = math.fsum(column.drop_null().to_pylist()) / amount.per
+            total = math.fsum(column.drop_null().to_pylist()) / amount.per
+            counts[amount.heading] = int(total) if pa.types.is_integer(column.type) and total.is_integer() else total
     return counts
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,7 +11,7 @@ from curation.errors import RunFailed, StageError
 from curation.hashing import digest, row_digests
 from curation.runtime.chain import check_chain
 from curation.runtime.nodes import WHOLE, Listing, Map, Node, Pack, Pinned, Pipeline, Reduce, Unit, stages_of
-from curation.runtime.tasks import Input, Task
+from curation.runtime.tasks import Input, Task, join_key
 from curation.runtime.units import PLANNING_COLUMNS, cut, unit_name
 from curation.store.objects import Store
 from curation.store.parts import PartFile, Receipt, find_receipt, put_table, receipt_path
@@ -189,16 +189,19 @@ class Run:
         joins = tuple(receipt.files["table"] for name in names for receipt in self.receipts[name])
         unit = WHOLE if isinstance(node, Reduce) else node.unit
         subset = [node.layout.subset] if isinstance(node, Pack) else []
-        rows = self._planning_rows(sources, {unit.together, *([unit.cost] if unit.cost else ()), *subset})
+        tables = {join.path: self.store.read_table(join.path) for join in joins}
+        shared = {name for table in tables.values() for name in table.column_names}
+        rows = self._planning_rows(sources, {unit.together, *([unit.cost] if unit.cost else ()), *subset, *shared})
         if not rows.num_rows:
             return []
+        joined = [joined_values(rows, table) or [path] * rows.num_rows for path, table in tables.items()]
         folder = f"parts/{node.fingerprint()}"
         parts = rows["part"].to_pylist()
         ids, digests = rows["row_id"].to_pylist(), rows["digest"].to_pylist()
         costs = rows[unit.cost].to_pylist() if unit.cost else [1.0] * rows.num_rows
         tasks = []
         for positions in _cut_by(subset, rows, unit):
-            name = unit_name([digests[i] for i in positions], [join.path for join in joins])
+            name = unit_name([digests[i] for i in positions], [[values[i] for i in positions] for values in joined])
             wanted: dict[int, list[str]] = {}
             for i in positions:
                 wanted.setdefault(parts[i], []).append(ids[i])
@@ -228,6 +231,18 @@ class Run:
         if not tables:
             return pa.table({name: pa.array([], pa.string()) for name in [*wanted, "part"]})
         return pa.concat_tables(tables, promote_options="default")
+
+
+def joined_values(rows: pa.Table, table: pa.Table) -> list[str | None] | None:
+    """What a join brings to each row, as a digest: a new row elsewhere in the table leaves a unit as it is.
+
+    None where the table has one row for all, or the rows get the key from another join: then the whole table counts.
+    """
+    keys = [name for name in table.column_names if name in rows.column_names]
+    if not keys:
+        return None
+    digests = pa.array(row_digests(table, table.column_names), pa.string())
+    return cast(list[str | None], digests.take(pc.index_in(join_key(rows, keys), join_key(table, keys))).to_pylist())
 
 
 def _cut_by(subset: Sequence[str], rows: pa.Table, unit: Unit) -> Iterator[list[int]]:

@@ -141,10 +141,10 @@ def _joined(rows: pa.Table, table: pa.Table) -> pa.Table:
     """
     keys = [name for name in table.column_names if name in rows.column_names]
     if keys:
-        wanted = _key(rows, keys)
+        wanted = join_key(rows, keys)
         # Much cheaper than looking the few up among all.
-        table = table.filter(pc.is_in(_key(table, keys), value_set=wanted))
-        places = pc.index_in(wanted, value_set=_key(table, keys))
+        table = table.filter(pc.is_in(join_key(table, keys), value_set=wanted))
+        places = pc.index_in(wanted, value_set=join_key(table, keys))
     else:
         places = pa.array([0] * rows.num_rows, pa.int32())
     for name in (name for name in table.column_names if name not in keys):
@@ -152,7 +152,7 @@ def _joined(rows: pa.Table, table: pa.Table) -> pa.Table:
     return rows
 
 
-def _key(table: pa.Table, names: Sequence[str]) -> pa.Array:
+def join_key(table: pa.Table, names: Sequence[str]) -> pa.Array:
     """One value a row that stands for several columns."""
     columns = [pc.cast(table[name].combine_chunks(), pa.string()) for name in names]
     return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, "\x1f", null_handling="replace")

@@ -5,7 +5,7 @@ or changed file moves no border but those beside it, whatever the number of work
 would pass twice the target is cut as well; the next content border brings the cuts back in step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -46,8 +46,8 @@ def cut(rows: pa.Table, unit: Unit) -> Iterator[list[int]]:
         yield current
 
 
-def unit_name(digests: list[str], joined: list[str]) -> str:
-    """A unit's name: from the content of its rows, in their order, and of the tables joined to them."""
+def unit_name(digests: Sequence[str], joined: Sequence[Sequence[str | None]]) -> str:
+    """A unit's name: from the content of its rows, in their order, and of what each join brings to them."""
     return digest([digests, joined])
 
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.engines.language_identification import Identified, LangId, LanguageIdentifier
+from curation.engines.language_identification import AnyLanguageIdentifier, Identified, LangId
 from curation.hashing import digest, file_digest
 from curation.stage import Stage, reject, with_column
 from curation.text.boilerplate import boilerplate
@@ -211,7 +211,7 @@ class CaptionLanguage(CaptionCheck):
         "other_language_share": pa.float64(),
     }
 
-    identifier: LanguageIdentifier = LangId()
+    identifier: AnyLanguageIdentifier = LangId()
     languages: tuple[str, ...] = ()
     """Wanted ones, by ISO 639-1; empty where any is."""
     max_unwanted: float = 0.5

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.engines.chat import Chat, ChatAnswer, ChatRefused, ChatRequest, EmptyAnswer, Message, Picture
+from curation.engines.chat import AnyChat, ChatAnswer, ChatRefused, ChatRequest, EmptyAnswer, Message, Picture
 from curation.stage import Stage, fail, measure_each, reject, with_column
 from curation.text.normalisation import normalise
 from curation.text.punctuation import SENTENCE_MARKS
@@ -56,7 +56,7 @@ class Recaption(Stage):
     decides on them. A row whose picture cannot be sent, or whose request came to nothing, fails.
     """
 
-    engine: Chat
+    engine: AnyChat
     prompt: str = PROMPT
     max_caption_characters: int = 2000
     max_image_bytes: int = 20_000_000
