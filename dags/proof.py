@@ -10,6 +10,14 @@ import pyarrow as pa
 from rich.table import Table
 
 from curation.errors import RecipeError, SourceError
+from curation.proving import (
+    caption_corpus,
+    caption_score,
+    caption_truth,
+    document_corpus,
+    document_score,
+    document_truth,
+)
 from curation.proving.domain_language import DICTIONARY_FILE, LANGUAGE_MODEL_FILE
 from curation.proving.speech_corpus import make_corpus
 from curation.proving.speech_score import score
@@ -96,7 +104,27 @@ PROOFS = {
             "from samples",
         ),
         compare=score,
-    )
+    ),
+    "captions": Proof(
+        recipe="captions-embedded",
+        unit="image-text pairs",
+        size=1600,
+        make=lambda folder, seed, pairs: caption_corpus.make_caption_corpus(folder, seed=seed, pairs=round(pairs)),
+        settings=lambda folder: [*caption_corpus.recipe_settings(folder), f"dataset=captions{PROOF}"],
+        read=caption_truth.read_caption_truth,
+        tables=caption_score.QUESTIONS,
+        compare=caption_score.score_captions,
+    ),
+    "documents": Proof(
+        recipe="documents-embedded",
+        unit="documents",
+        size=200,
+        make=lambda folder, seed, n: document_corpus.make_document_corpus(folder, seed=seed, documents=round(n)),
+        settings=lambda folder: [*document_corpus.recipe_settings(folder), f"dataset=documents{PROOF}"],
+        read=document_truth.read_document_truth,
+        tables=document_score.QUESTIONS,
+        compare=document_score.score_documents,
+    ),
 }
 
 

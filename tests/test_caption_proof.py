@@ -105,7 +105,7 @@ def test_the_truth_is_read_back_and_names_a_broken_line(corpus: tuple[Path, Capt
 
 def test_every_kind_of_fault_is_planted_and_every_entry_is_in_its_file(corpus: tuple[Path, CaptionTruth]) -> None:
     folder, truth = corpus
-    planted = Counter(one.fault for one in truth.pairs)
+    planted = Counter(str(one.fault) for one in truth.pairs)
     faults = PairTruth.model_fields["fault"].annotation
     assert all(planted[fault] >= 2 for fault in _literals(faults))
     there = pictures(folder)

@@ -34,6 +34,9 @@ MAX_SIDE = 2**31 - 1
 MAX_SCANS = 500
 """A progressive JPEG has some ten scans. Each costs a pass over the picture, so thousands of them are a bomb."""
 
+STRIPE = 512
+"""Lines of a picture that are laid on a background together."""
+
 
 @dataclass(frozen=True)
 class ImageInfo:
@@ -100,7 +103,22 @@ def decode_image(
     background: tuple[int, int, int] = (255, 255, 255),
     formats: Sequence[str] = FORMATS,
 ) -> NDArray[np.uint8]:
-    """The picture as it is shown, of shape (height, width, 3): turned as EXIF says, the first frame of several.
+    """The pixels of `decode_picture`, of shape (height, width, 3)."""
+    picture = decode_picture(
+        data, max_pixels=max_pixels, draft_side=draft_side, background=background, formats=formats
+    )
+    return np.ascontiguousarray(picture)
+
+
+def decode_picture(
+    data: bytes,
+    *,
+    max_pixels: int,
+    draft_side: int | None = None,
+    background: tuple[int, int, int] = (255, 255, 255),
+    formats: Sequence[str] = FORMATS,
+) -> Image.Image:
+    """The picture as it is shown, of mode RGB: turned as EXIF says, the first frame of several.
 
     Transparent pixels lie on `background`; of 16 bits the upper 8 are kept; CMYK is turned to RGB without regard to
     colour profiles, which are ignored throughout.
@@ -133,8 +151,9 @@ def decode_image(
         image.load()
         pixels = _rgb(image, background)
         factor = min(pixels.size) // draft_side if draft_side else 1
-        upright = _turned(np.asarray(pixels.reduce(factor) if factor > 1 else pixels), info.orientation)
-    return np.ascontiguousarray(upright)
+        pixels = pixels.reduce(factor) if factor > 1 else pixels
+        turn = _TURNS.get(info.orientation)
+        return pixels if turn is None else pixels.transpose(turn)
 
 
 @dataclass(frozen=True)
@@ -212,25 +231,16 @@ def _orientation(exif: bytes | None) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """The picture upright (Exif 2.32, tag 0x0112)."""
-    match orientation:
-        case 2:
-            return pixels[:, ::-1]
-        case 3:
-            return pixels[::-1, ::-1]
-        case 4:
-            return pixels[::-1]
-        case 5:
-            return pixels.transpose(1, 0, 2)
-        case 6:
-            return np.rot90(pixels, -1)
-        case 7:
-            return pixels.transpose(1, 0, 2)[::-1, ::-1]
-        case 8:
-            return np.rot90(pixels)
-        case _:
-            return pixels
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture upright, by its orientation (Exif 2.32, tag 0x0112)."""
 
 
 def _rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
@@ -239,10 +249,19 @@ def _rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
-        canvas = Image.new("RGBA", image.size, (*background, 255))
-        canvas.alpha_composite(image.convert("RGBA"))
-        image = canvas
+        return _opaque(image, background)
     return image.convert("RGB")
+
+
+def _opaque(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """The picture on a background; a stripe at a time, since each step makes another copy."""
+    opaque = Image.new("RGB", image.size)
+    for top in range(0, image.height, STRIPE):
+        box = (0, top, image.width, min(top + STRIPE, image.height))
+        stripe = image.crop(box).convert("RGBA")
+        canvas = Image.new("RGBA", stripe.size, (*background, 255))
+        opaque.paste(Image.alpha_composite(canvas, stripe).convert("RGB"), box)
+    return opaque
 
 
 def _walk_jpeg(data: bytes) -> _Structure:

@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from PIL import Image
 
 from curation.errors import RecipeError
-from curation.media.images import decode_image, probe_image
+from curation.media.images import decode_picture, probe_image
 from curation.stage import Stage, reject, with_column
-from curation.vision.perceptual_hash import FRACTION_BITS, area_average, hamming_distance, luma, perceptual_hash
+from curation.vision.perceptual_hash import hamming_distance, perceptual_hash
 from curation.vision.pictures import LOCATORS, measure_pictures
 
 Format = Literal["jpeg", "png", "webp", "gif", "bmp"]
@@ -30,6 +31,8 @@ HEADER = {
     "aspect_ratio": pa.float64(),
     "frames": pa.int64(),
 }
+
+SAMPLE_SIDE = 128
 
 QUALITY = {
     "contrast": pa.float64(),
@@ -96,6 +99,7 @@ class ImageQuality(Stage):
     locators = LOCATORS
     packages = ("pillow", "numpy")
     costly = True
+    version = 2
 
     def __post_init__(self) -> None:
         if self.side < 32:
@@ -106,16 +110,16 @@ class ImageQuality(Stage):
 
     def measure(self, data: bytes) -> dict[str, Any]:
         """The measures of one picture."""
-        rgb = decode_image(data, max_pixels=self.max_pixels, draft_side=self.side, formats=self.formats)
-        plane = at_side(luma(rgb), self.side)
-        histogram = np.bincount(plane.reshape(-1), minlength=256)
+        picture = decode_picture(data, max_pixels=self.max_pixels, draft_side=self.side, formats=self.formats)
+        grey, sample = at_side(picture.convert("L"), self.side), sampled(picture)
+        plane = np.asarray(grey)
         return {
-            "contrast": contrast(rgb, histogram),
+            "contrast": contrast(grey, sample),
             "sharpness": sharpness(plane),
-            "entropy": entropy(histogram),
-            "colours": colours(rgb),
+            "entropy": entropy(grey),
+            "colours": colours(np.asarray(sample)),
             "flat_share": flat_share(plane, self.flat_step),
-            "perceptual_hash": perceptual_hash(plane),
+            "perceptual_hash": perceptual_hash(grey),
         }
 
 
@@ -186,29 +190,34 @@ def image_header(data: bytes, formats: Sequence[str] = ALL_FORMATS) -> dict[str,
     }
 
 
-def at_side(plane: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The plane with its shorter side averaged down to `side`; as it is where that is no longer."""
-    short = min(plane.shape)
+def at_side(grey: Image.Image, side: int) -> Image.Image:
+    """The picture with its shorter side averaged down to `side`; as it is where that is no longer."""
+    short = min(grey.size)
     if short <= side:
-        return plane
-    height, width = (max(side, (length * side + short // 2) // short) for length in plane.shape)
-    half = 1 << (FRACTION_BITS - 1)
-    return (area_average(plane, height, width) + half >> FRACTION_BITS).astype(np.uint8, order="C")
+        return grey
+    width, height = (max(side, (length * side + short // 2) // short) for length in grey.size)
+    return grey.resize((width, height), Image.Resampling.BOX)
 
 
-def contrast(rgb: NDArray[np.uint8], histogram: NDArray[np.intp]) -> float:
-    """The largest standard deviation: of brightness, whose histogram is given, or of a channel.
+def sampled(picture: Image.Image) -> Image.Image:
+    """Pixels of a picture, as they are, in a grid of at most `SAMPLE_SIDE` a side: plenty for a count of colours."""
+    return picture.resize(
+        (min(picture.width, SAMPLE_SIDE), min(picture.height, SAMPLE_SIDE)), Image.Resampling.NEAREST
+    )
+
+
+def contrast(grey: Image.Image, sample: Image.Image) -> float:
+    """The largest standard deviation: of brightness, or of a colour's channel in the sample.
 
     Red on green of one brightness is no blank picture.
     """
-    sample = sampled(rgb)
-    channels = (np.bincount(sample[..., channel].reshape(-1), minlength=256) for channel in range(3))
-    return max(_spread(counts) for counts in (histogram, *channels))
+    counts = np.array([*grey.histogram(), *sample.histogram()]).reshape(4, 256)
+    return max(map(_spread, counts))
 
 
-def entropy(histogram: NDArray[np.intp]) -> float:
+def entropy(grey: Image.Image) -> float:
     """Bits a pixel: −Σ p log2 p."""
-    counts: list[int] = histogram[histogram > 0].tolist()
+    counts = [count for count in grey.histogram() if count]
     total = sum(counts)
     # Rounded, since the last digits of a logarithm are the machine's; never −0.
     return abs(round(log2(total) - fsum(count * log2(count) for count in counts) / total, 9))
@@ -224,16 +233,11 @@ def sharpness(plane: NDArray[np.uint8]) -> float:
     return _variance(laplacian.size, int(laplacian.sum()), int(squares.sum()))
 
 
-def colours(rgb: NDArray[np.uint8], share: float = 0.001) -> int:
-    """How many of the 4,096 colours of 4 bits a channel fill more than `share` of the picture."""
-    red, green, blue = np.moveaxis(sampled(rgb) >> 4, 2, 0)
+def colours(sample: NDArray[np.uint8], share: float = 0.002) -> int:
+    """How many of the 4,096 colours of 4 bits a channel fill more than `share` of the pixels [height, width, 3]."""
+    red, green, blue = np.moveaxis(sample >> 4, 2, 0)
     names = red.astype(np.uint16) << 8 | green << 4 | blue
     return int(np.count_nonzero(np.bincount(names.reshape(-1)) > share * names.size))
-
-
-def sampled(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Every second pixel both ways, which is plenty for a count of colours."""
-    return rgb[::2, ::2]
 
 
 def flat_share(plane: NDArray[np.uint8], step: int) -> float:
@@ -255,11 +259,13 @@ def placeholder_distances(hashes: Sequence[int | None], known: Sequence[str]) ->
 
 def _spread(histogram: NDArray[np.intp]) -> float:
     """Standard deviation of values that were counted."""
-    values = np.arange(len(histogram))
-    sums = (int((histogram * powers).sum()) for powers in (values**0, values, values**2))
-    return sqrt(_variance(*sums))
+    return sqrt(_variance(*(int(total) for total in _POWERS @ histogram)))
 
 
 def _variance(count: int, total: int, squares: int) -> float:
     """From exact sums of 1, x and x²."""
     return (count * squares - total * total) / (count * count)
+
+
+_POWERS = np.vander(np.arange(256), 3, increasing=True).T
+"""1, x and x² of every brightness."""

@@ -15,7 +15,7 @@ from curation.text.normalisation import normalise
 from curation.text.punctuation import SENTENCE_MARKS
 from curation.text.repetition import looped_ngram, repeated_share
 from curation.text.scripts import HAN, KANA, LATIN, script_units, unit_counts
-from curation.vision.pictures import LOCATORS, look_at_each
+from curation.vision.pictures import LOCATORS, pictures_of
 
 PROMPT = """\
 Describe this picture in three to six sentences of plain prose: what and who is there, how they look and what they do, \
@@ -34,6 +34,9 @@ Answer with the description alone."""
 SLOT = "{caption}"
 REFUSED = "refused"
 """The `recaption_finish` of an answer that the model or its provider declined to give."""
+
+HELD_BYTES = 1 << 28
+"""Of pictures that wait for their answers together; those of a whole unit may be many times that."""
 
 RECAPTION = {
     "recaption": pa.string(),
@@ -71,16 +74,21 @@ class Recaption(Stage):
             raise ValueError(f"prompt has no {SLOT}, the place of the original caption")
 
     def __call__(self, pairs: pa.Table) -> pa.Table:
-        requests: dict[int, ChatRequest] = {}
         outcomes: list[ChatAnswer | Exception | None] = [None] * pairs.num_rows
-        pictures = look_at_each(pairs, Picture.of, self.max_image_bytes)
-        for i, (picture, caption) in enumerate(zip(pictures, pairs["caption"].to_pylist(), strict=True)):
-            if isinstance(picture, Picture):
-                requests[i] = self.request(picture, caption)
-            else:
-                outcomes[i] = picture
-        for i, outcome in zip(requests, self.engine.answer(list(requests.values())), strict=True):
-            outcomes[i] = outcome
+        captions = pairs["caption"].to_pylist()
+        requests: dict[int, ChatRequest] = {}
+        held = 0
+        for shared in pictures_of(pairs):
+            for i, picture in zip(shared.rows, shared.look(Picture.of, self.max_image_bytes), strict=True):
+                if isinstance(picture, Picture):
+                    held += len(picture.data) if i == shared.rows[0] else 0
+                    requests[i] = self.request(picture, captions[i])
+                else:
+                    outcomes[i] = picture
+            if held >= HELD_BYTES:
+                self._ask(requests, outcomes)
+                requests, held = {}, 0
+        self._ask(requests, outcomes)
         answers = [_said(outcome) for outcome in outcomes]
         for name, type_ in RECAPTION.items():
             values = [answer[name] if answer else None for answer in answers]
@@ -90,6 +98,10 @@ class Recaption(Stage):
             for outcome, answer in zip(outcomes, answers, strict=True)
         ]
         return fail(pairs, errors) if any(errors) else pairs
+
+    def _ask(self, requests: dict[int, ChatRequest], outcomes: list[ChatAnswer | Exception | None]) -> None:
+        for i, outcome in zip(requests, self.engine.answer(list(requests.values())), strict=True):
+            outcomes[i] = outcome
 
     def request(self, picture: Picture, caption: str | None) -> ChatRequest:
         """What is asked about one pair."""
