@@ -61,20 +61,21 @@ def print_funnel(version: Version) -> None:
     lines: list[Sequence[Any]] = []
     for row in (row for node in version.nodes for row in funnel_rows(node)):
         reasons = ", ".join(f"{reason} {count}" for reason, count in row.rejected.items())
-        numbers = (row.came_in, row.made, row.kept, sum(row.rejected.values()), row.failed)
+        numbers = (row.came_in, row.made, row.kept, sum(row.rejected.values()), row.sampled_out, row.failed)
         lines.append([row.node, *(number or "" for number in numbers), reasons])
     for subset in sorted({shard.subset for shard in version.shards}):
         shards = [shard for shard in version.shards if shard.subset == subset]
         samples = sum(shard.samples for shard in shards)
-        lines.append([f"→ {subset}", "", "", samples, "", "", f"{len(shards)} shards"])
-    print_table(("node: rows", "in", "made", "kept", "rejected", "failed", "reasons"), lines, title=version.name)
+        lines.append([f"→ {subset}", "", "", samples, "", "", "", f"{len(shards)} shards"])
+    headings = ("node: rows", "in", "made", "kept", "rejected", "sampled out", "failed", "reasons")
+    print_table(headings, lines, title=version.name)
 
 
 def print_engines(job: Job) -> None:
     """The engines of a job with their licences and limits."""
     rows = []
     for engine in job.pipeline.engines():
-        role = next(type(stage).__name__ for stage in job.pipeline.stages() if engine in stage.engines())
+        role = next(stage.name for stage in job.pipeline.stages() if engine in stage.engines())
         licences = (engine.code_licence or "-", engine.weights_licence or "-")
         rows.append((role, engine.label, *licences, "no" if engine.missing() else "yes", engine.limits))
     print_table(("for", "engine", "code", "weights", "here", "limits"), rows)
