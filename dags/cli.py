@@ -115,7 +115,7 @@ def run(
     if any(node.verdicts(FAILED) for node in version.nodes):
         question = "select uri, stage, error from ledger where verdict = 'failed' order by uri, node"
         failed = ask(open_views(Store(store), version), question).to_pylist()
-        complain_of_some([f"failed in {row['stage']}: {row['error']} ({row['uri']})" for row in failed])
+        complain_of_some([_failure(**row) for row in failed])
     news = "new version" if is_new else "nothing changed since version"
     say(f"{news} {version.name}: {Store(store).root}/{version.name}")
     if not version.accepted:
@@ -282,6 +282,11 @@ def prove(
         return
     print_funnel(version)
     console.print(result.table())
+
+
+def _failure(uri: str, stage: str, error: str) -> str:
+    place = "" if uri in error else f" ({uri})"
+    return f"failed in {stage}: {error}{place}"
 
 
 def _version(store: Store, dataset: str | None, number: int | None) -> Version:

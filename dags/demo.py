@@ -1,4 +1,4 @@
-"""`make demo`: the main job on a small corpus of its own, command by command, as a user would type them."""
+"""`make demo`: every pipeline on a small corpus of its own, command by command, as a user would type them."""
 
 import shlex
 import subprocess
@@ -11,54 +11,106 @@ from rich.console import Console
 from dags.proof import proof_of
 
 FOLDER = Path("demo")
-HOURS = 0.2
+STORE = FOLDER / "store"
+SIZES = {"speech": 0.2, "captions": 800, "documents": 120}
 SEED = 7
+
+Step = tuple[str, list[str]]
+"""What a command is for, and its words; "ROW" among them is the first row that the last question answered with."""
+
+REASONS = "select verdict, reason, count(*) as rows from ledger group by all order by rows desc"
 
 
 def main() -> None:
-    """Make the corpus, then plan, look, run, change a limit, ask, verify, prove. Prints where to look."""
+    """Make the corpora, then plan, look, run, change a limit, ask, withdraw, verify, prove. Prints where to look."""
     console = Console()
     started = time.monotonic()
-    corpus, store = FOLDER / "corpus", FOLDER / "store"
-    proof = proof_of("speech")
-    if not proof.is_there(corpus):
-        console.print(f"Speaking a small corpus with planted faults to {corpus} …")
-    proof.ensure(corpus, SEED, HOURS)
-    settings = [setting for setting in proof.settings(corpus) if not setting.startswith("dataset=")]
-    recipe = ["speech-embedded", *(part for setting in settings for part in ("--set", setting))]
-    strict = ["--set", "cross_check.max_unmatched_share=0.05"]
-    reasons = "select verdict, reason, count(*) as rows from ledger group by all order by rows desc"
-    rejected = "select row_id, reason, round(value, 2) as value, uri from ledger where verdict = 'rejected' limit 3"
-    one = "select row_id from ledger where stage = 'CrossCheck' order by row_id limit 1"
-    steps: list[tuple[str, list[str]]] = [
-        ("What would run, on which engines?", ["plan", *recipe]),
-        ("A first look: two recordings through everything.", ["run", *recipe, "--limit", "2"]),
-        ("All of them; what the first look computed is found again.", ["run", *recipe]),
-        ("A stricter limit: decided again, nothing is transcribed again.", ["run", *recipe, *strict]),
-        ("Why are rows in, or out?", ["audit", reasons]),
-        ("Some that are out:", ["audit", rejected]),
-        ("And the whole story of one:", ["audit", "--why", one]),
-        ("Is every byte as it was written?", ["verify"]),
-        ("Versions:", ["status"]),
-        ("How much of what was planted was found?", ["prove", "speech", "--corpus", str(corpus)]),
-    ]
-    for title, command in steps:
-        if "--why" in command:
-            command[-1] = _first_row_id(store, command[-1])
-        console.rule(f"[bold]{title}", align="left")
-        console.print(f"$ {shlex.join(['curate', *command, '--store', str(store)])}\n", soft_wrap=True, highlight=False)
-        _curate(*command, "--store", str(store))
+    chapters = {"speech": speech, "captions": captions, "documents": documents}
+    for pipeline, steps in chapters.items():
+        corpus = FOLDER / f"{pipeline}-corpus"
+        proof = proof_of(pipeline)
+        console.rule(f"[bold cyan]{pipeline}", style="cyan")
+        if not proof.is_there(corpus):
+            console.print(f"Making {SIZES[pipeline]:g} {proof.unit} with planted faults in {corpus} …")
+        proof.ensure(corpus, SEED, SIZES[pipeline])
+        settings = [setting for setting in proof.settings(corpus) if not setting.startswith("dataset=")]
+        recipe = [proof.recipe, *(part for setting in settings for part in ("--set", setting))]
+        row_id = ""
+        for title, command in steps(recipe, corpus):
+            row_id = _step(console, pipeline, title, [row_id if word == "ROW" else word for word in command]) or row_id
     console.rule("[bold]Where to look", align="left")
-    console.print(f"{store}/speech/<version>/README.md    the dataset card, with how to load the shards")
-    console.print(f"{store}/speech/<version>/interleaved  speech and text, cut and masked (WebDataset tars)")
-    console.print(f"{store}/speech/<version>/asr          audio in, text out")
-    console.print(f"{corpus}/truth.jsonl                  what is true of the corpus")
+    for place, what in (
+        (f"{STORE}/speech/<version>/README.md", "a dataset card, with how to load the shards"),
+        (f"{STORE}/speech/<version>/interleaved", "speech and text, cut and masked (WebDataset tars)"),
+        (f"{STORE}/captions/<version>/jpg", "pictures, byte for byte as they came, with their texts"),
+        (f"{STORE}/documents/<version>/documents", "documents in order, with their pictures"),
+        (f"{FOLDER}/sheet.png", "pictures that were kept, and some of every reason why others were not"),
+        (f"{FOLDER}/<pipeline>-corpus/truth.jsonl", "what is true of a corpus"),
+    ):
+        console.print(f"{place:44} {what}", highlight=False, soft_wrap=True)
     console.print(f"The demo took {(time.monotonic() - started) / 60:.1f} minutes.")
 
 
-def _first_row_id(store: Path, question: str) -> str:
-    answer = _curate("audit", question, "--json", "--store", str(store), capture=True)
-    return answer.split('"')[3] if answer else ""
+def speech(recipe: list[str], corpus: Path) -> list[Step]:
+    """Recordings to interleaved speech and text."""
+    one = "select row_id from ledger where stage = 'CrossCheck' order by row_id limit 1"
+    return [
+        ("What would run, on which engines?", ["plan", *recipe]),
+        ("A first look: two recordings through everything.", ["run", *recipe, "--limit", "2"]),
+        ("All of them; what the first look computed is found again.", ["run", *recipe]),
+        (
+            "A stricter limit: decided again, nothing is transcribed again.",
+            ["run", *recipe, "--set", "cross_check.max_unmatched_share=0.05"],
+        ),
+        ("Why are rows in, or out?", ["audit", REASONS]),
+        ("One that is out:", ["audit", one]),
+        ("And the whole story of it:", ["audit", "--why", "ROW"]),
+        ("Is every byte as it was written?", ["verify"]),
+        ("How much of what was planted was found?", ["prove", "speech", "--corpus", str(corpus)]),
+    ]
+
+
+def captions(recipe: list[str], corpus: Path) -> list[Step]:
+    """Image-text pairs to a balanced dataset."""
+    counts = "entry, count, round(expected, 1) as expected, kept"
+    balance = f"select {counts} from concept_balance order by count desc limit 8"
+    one = "select row_id from packed order by row_id limit 1"
+    return [
+        ("Tars of pictures and texts, with faults, copies and a long tail.", ["run", *recipe]),
+        (
+            "A stricter limit: decided again, no picture is embedded again.",
+            ["run", *recipe, "--set", "pair_check.min_cosine=0.2"],
+        ),
+        ("Why are pairs in, or out?", ["audit", REASONS]),
+        ("Common concepts shrink, rare ones stay:", ["audit", balance]),
+        ("A look at what was kept, and at what was not:", ["sheet", "--out", str(FOLDER / "sheet.png")]),
+        ("Somebody asks for a picture to be taken out:", ["audit", one]),
+        ("It goes, with all that was made of it, and stays out; nothing is computed.", ["withdraw", "--id", "ROW"]),
+        ("How much of what was planted was found?", ["prove", "captions", "--corpus", str(corpus)]),
+    ]
+
+
+def documents(recipe: list[str], corpus: Path) -> list[Step]:
+    """Interleaved documents, paired and pruned."""
+    return [
+        ("Pages and lists of texts and pictures.", ["run", *recipe]),
+        ("What was taken out of documents, and why?", ["audit", REASONS]),
+        ("How much of what was planted was found?", ["prove", "documents", "--corpus", str(corpus)]),
+        ("All versions:", ["status"]),
+    ]
+
+
+def _step(console: Console, pipeline: str, title: str, words: list[str]) -> str:
+    """Show a command and what it says; the first row id that it answers with, where it asks for one."""
+    asks = words[0] in ("audit", "verify", "sheet", "withdraw")
+    words = [*words, *(["--dataset", pipeline] if asks else []), "--store", str(STORE)]
+    console.rule(f"[bold]{title}", align="left")
+    console.print(f"$ {shlex.join(['curate', *words])}\n", soft_wrap=True, highlight=False)
+    _curate(*words)
+    if not words[1].startswith("select row_id"):
+        return ""
+    said = _curate(*words, "--json", capture=True)
+    return said.split('"')[3] if said else ""
 
 
 def _curate(*command: str, capture: bool = False) -> str:
