@@ -12,6 +12,9 @@ import typer
 from curation.audit.contact_sheet import contact_sheet, groups
 from curation.audit.verification import verify as verified
 from curation.audit.views import ask, everything_about, open_views, why as reasons_of
+from curation.diversity.lexicon import merge, write_lexicon
+from curation.diversity.lexicon_files import titles_file, vocabulary_file, words_file
+from curation.diversity.starter_lexicon import starter_lexicon
 from curation.errors import CurateError, RecipeError, RunFailed, SourceError, StoreError
 from curation.runtime.inline import InlineRunner
 from curation.runtime.nodes import Listing, Pinned
@@ -245,6 +248,31 @@ def gc(
         remove(opened, found)
     note = "removed" if delete else "listed by no version; --delete removes them"
     say(f"{len(found)} objects, {size:.1f} MB: {note}")
+
+
+@app.command()
+def lexicon(
+    out: Annotated[Path, typer.Argument(help="The lexicon to write: a .parquet file.")],
+    words: Annotated[list[str], typer.Option(help="LANG=FILE: one word or phrase a line.")] = [],  # noqa: B006
+    titles: Annotated[list[str], typer.Option(help="LANG=FILE: a dump of Wikipedia's titles.")] = [],  # noqa: B006
+    vocabulary: Annotated[list[str], typer.Option(help="LANG=DIR: a spaCy pipeline's folder.")] = [],  # noqa: B006
+    starter: Annotated[bool, typer.Option("--starter", help="With the lexicon that comes along.")] = False,
+) -> None:
+    """Build a lexicon of concepts from lists; then `--set concepts.lexicon=FILE`."""
+    lists = [(words_file, words), (titles_file, titles), (vocabulary_file, vocabulary)]
+    parts = [starter_lexicon()] if starter else []
+    for build, given in lists:
+        for pair in given:
+            language, equals, path = pair.partition("=")
+            if not equals or not language or not path:
+                raise RecipeError(f"{pair!r}: write LANG=FILE, such as en=words.txt")
+            parts.append(build(Path(path), language))
+    if not parts:
+        raise RecipeError("no list given: --words, --titles, --vocabulary or --starter")
+    merged = merge(parts)
+    write_lexicon(merged, out)
+    counts = merged.group_by("language").aggregate([([], "count_all")]).sort_by("language").to_pylist()
+    print_table(("language", "entries"), [(row["language"], row["count_all"]) for row in counts], title=str(out))
 
 
 @app.command()
