@@ -1,6 +1,6 @@
 """All benchmarks, each in a process of its own, one after the other, and one table of what they found.
 
-    python -m benchmarks [--json] [--quick]
+    python -m benchmarks [--json] [--quick] [--daft-python PATH] [--data-juicer-python PATH]
 
 The exit code says whether they ran, not whether targets are met.
 """
@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,8 @@ class Comparison:
 
     def judge(self, ours: float, ratio: float) -> tuple[str, bool | None]:
         """What is aimed at, and whether it is met."""
+        if self.at_least is not None and self.at_least == self.at_most:
+            return f"ratio = {self.at_least:g}", ratio == self.at_least
         if self.at_least is not None:
             return f"ratio >= {self.at_least:g}", ratio >= self.at_least
         if self.at_most is not None:
@@ -77,6 +79,10 @@ BENCHMARKS = (
     Benchmark("alignment", ("--seconds", "120", "--rounds", "1")),
     Benchmark("pipeline", ("--minutes", "4")),
     Benchmark("long_recording", ("--hours", "0.5", "--short-minutes", "6")),
+    Benchmark("images", ("--sizes", "2000", "6000", "--peer-sizes", "1000", "3000")),
+    Benchmark("concepts", ("--captions", "4000", "--rounds", "3")),
+    Benchmark("density", ("--rows", "20000")),
+    Benchmark("million_pairs", ("--sizes", "20000", "100000")),
 )
 
 COMPARISONS = (
@@ -108,6 +114,45 @@ COMPARISONS = (
         "long_recording", "peak memory of a long recording over a short", "long.peak_memory_mb",
         "short.peak_memory_mb", "MB", "memory_ratio", ours_at_most=600,
     ),
+    Comparison(
+        "images", "10,000 pictures: ours over a script by hand, same measures", "ours.cpu_s_per_10000",
+        "floor.cpu_s_per_10000", "CPU s", "ours_over_floor", at_most=2,
+    ),
+    Comparison(
+        "images", "10,000 pictures: ours over a lean script", "ours.cpu_s_per_10000",
+        "lean_floor.cpu_s_per_10000", "CPU s", "ours_over_lean_floor", at_most=2,
+    ),
+    Comparison(
+        "images", "10,000 pictures: Daft over ours", "ours.cpu_s_per_10000", "daft.cpu_s_per_10000", "CPU s",
+        "daft_over_ours", at_least=1,
+    ),
+    Comparison(
+        "images", "10,000 pictures: Data-Juicer over ours", "ours.cpu_s_per_10000",
+        "data_juicer.cpu_s_per_10000", "CPU s", "data_juicer_over_ours", at_least=1,
+    ),
+    Comparison(
+        "concepts", "concepts: ours over a bare automaton scan", "ours_captions_per_s", "bare_captions_per_s",
+        "captions per CPU s", "ours_over_bare", at_least=0.7,
+    ),
+    Comparison(
+        "concepts", "concepts: ours over a loop of substrings", "ours_captions_per_s", "naive_captions_per_s",
+        "captions per CPU s", "ours_over_naive", at_least=1,
+    ),
+    Comparison(
+        "density", "density quotas: a solver of quadratic programs over ours", "quotas.ours_s", "quotas.solver_s",
+        "CPU s", "quotas.solver_to_ours", at_least=1,
+    ),
+    Comparison(
+        "density", "density quotas: their sum over N", "quotas.sum", "quotas.total", "rows", "quotas.sum_to_total",
+        at_least=1, at_most=1,
+    ),
+    Comparison(
+        "million_pairs", "many pairs over few: CPU time", "many.cpu_s", "few.cpu_s", "CPU s", "cpu_s_ratio",
+    ),
+    Comparison(
+        "million_pairs", "many pairs over few: peak memory", "many.peak_mb", "few.peak_mb", "MB", "peak_mb_ratio",
+        ours_at_most=4000,
+    ),
 )  # fmt: skip
 
 SPEED = "audio h per core h"
@@ -117,9 +162,14 @@ LEAST_SHARE = 0.001
 """Stages with less than this of the pipeline's time are not in the table."""
 
 
-def run(benchmark: Benchmark, quick: bool) -> dict[str, Any] | None:
-    """What it printed; None if it crashed, which it has said why."""
+def run(benchmark: Benchmark, quick: bool, peers: Sequence[str] = ()) -> dict[str, Any] | None:
+    """What it printed; None if it crashed, which it has said why.
+
+    Args:
+        peers: options that name the Pythons of peers, for the benchmark that has some.
+    """
     command = [sys.executable, str(HERE / f"{benchmark.script}.py"), "--json", *(benchmark.quick if quick else ())]
+    command += peers if benchmark.script == "images" else ()
     path = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}, check=False)
     if done.returncode:
@@ -135,6 +185,8 @@ def lines(found: Mapping[str, dict[str, Any]]) -> list[Line]:
         if comparison.script not in found:
             continue
         figures = found[comparison.script]
+        if comparison.ratio in figures.get("skipped", ()):
+            continue
         ours, other, ratio = (_at(figures, key) for key in (comparison.ours, comparison.other, comparison.ratio))
         target, met = comparison.judge(ours, ratio)
         result.append(Line(comparison.figure, ours, other, comparison.unit, ratio, target, met))
@@ -180,13 +232,17 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     arguments.add_argument("--quick", action="store_true", help="shorter inputs; figures are rougher")
+    arguments.add_argument("--daft-python", help="a Python with daft, for images.py")
+    arguments.add_argument("--data-juicer-python", help="a Python with py-data-juicer, for images.py")
     chosen = arguments.parse_args()
+    named = {"--daft-python": chosen.daft_python, "--data-juicer-python": chosen.data_juicer_python}
+    peers = [word for option, python in named.items() if python for word in (option, python)]
     console = Console(stderr=True)
     found: dict[str, dict[str, Any]] = {}
     crashed = []
     for benchmark in BENCHMARKS:
         console.print(f"{benchmark.script} …", highlight=False)
-        figures = run(benchmark, chosen.quick)
+        figures = run(benchmark, chosen.quick, peers)
         if figures is None:
             crashed.append(benchmark.script)
         else:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from curation.errors import SourceError
 from curation.hashing import digest, draw
+from curation.media.folder_files import changed_ns
 from curation.media.pair_files import FORMATS
 from curation.media.pair_records import PICTURE_EXTENSIONS, PairNames
 from curation.media.tar_pairs import SIDE_EXTENSIONS, is_part
@@ -36,7 +37,7 @@ class PairSource:
     Pictures below a folder with a `.jsonl`, `.csv` or `.tsv` are pairs only as that says.
 
     Not taken for pairs: the Parquet that img2dataset writes beside a tar or a folder of the same name, its
-    `_stats.json`, the `cache-*.arrow` of `datasets`, hidden files, and links to folders.
+    `_stats.json`, the `cache-*.arrow` of `datasets`, hidden files, links to folders, and stores of datasets.
 
     Attributes:
         path: a folder (searched below), a glob, or one file.
@@ -119,6 +120,9 @@ def _below(source: PairSource, folder: Path, root: Path) -> Iterator[Found]:
     """The files of a folder and of those below it."""
     described: set[str] = set()
     for here, folders, names in os.walk(folder, onerror=_raise):
+        if _is_store(here, folders):
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         there = {name for name in names if not name.startswith(".")}
         below = os.path.relpath(here, root)
@@ -137,6 +141,11 @@ def _below(source: PairSource, folder: Path, root: Path) -> Iterator[Found]:
             described.add(here)
         if here not in described and _has_samples(source, there):
             yield here, below if below != "." else os.path.basename(here), "files"
+
+
+def _is_store(here: str, folders: list[str]) -> bool:
+    """Whether a folder is a store of datasets: what a run made of pairs is no source of more."""
+    return "parts" in folders and any(os.path.isdir(os.path.join(here, name, "_runs")) for name in folders)
 
 
 def _raise(error: OSError) -> None:
@@ -245,4 +254,4 @@ def _status(path: str) -> tuple[int | None, int | None]:
         status = os.stat(path)
     except (OSError, ValueError):
         return None, None
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, changed_ns(status)

@@ -1,7 +1,8 @@
 """Interleaved documents: cleaned, paired, pruned by density, put together again (LongCat-Flash-Omni, section 3.1.2)."""
 
 from collections.abc import Iterable
-from typing import Any, Self
+from dataclasses import replace
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -9,7 +10,9 @@ from curation.decontamination.recipe import Decontamination
 from curation.diversity.clusters import CheckEmbedding, Clusters
 from curation.diversity.concepts import STARTER, MatchConcepts
 from curation.diversity.density import DensityPruning, KeepDense
+from curation.diversity.duplicates import HASH_BITS, ExactDuplicates, RejectDuplicates
 from curation.document_sources import DocumentSource, list_documents
+from curation.documents.alt_texts import CheckAltTexts
 from curation.documents.filters import (
     DocumentFlaggedWords,
     DocumentLanguage,
@@ -32,6 +35,7 @@ from curation.documents.pairing import PairImages
 from curation.documents.picture_tar import GatherPictures
 from curation.documents.reading import OneDocumentPerContent, ReadDocuments, ScanNodes, SplitNodes, first_look
 from curation.documents.reassembly import Reassemble, WholeDocuments
+from curation.documents.repeats import CommonPictures, OncePerDocument, PictureSpread, TextsDigest
 from curation.documents.scores import Knowledge, NodeQuality
 from curation.documents.segments import EmbedSegments, Segments
 from curation.engines.image_text_embedding import AnyImageTextEmbedder, OpenClip
@@ -75,6 +79,19 @@ class TextChecks(BaseModel):
     personal_data: NodePersonalData | None = NodePersonalData()
 
 
+class Repeats(BaseModel):
+    """What comes again goes; null switches one off."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    documents: bool = True
+    """Of documents with the same texts, that with the most pictures stays."""
+    in_document: OncePerDocument | None = OncePerDocument()
+    pictures: CommonPictures | None = CommonPictures()
+    picture_distance: Annotated[int, Field(ge=0, lt=HASH_BITS)] = PictureSpread.distance
+    """Bits of 64 in which perceptual hashes of what counts as one picture may differ, across documents."""
+
+
 class WhatIsLeft(BaseModel):
     """What a document must have left to be put together again."""
 
@@ -110,6 +127,7 @@ class DocumentsRecipe(Recipe):
     size: ImageSize = ImageSize(min_side=150, max_aspect_ratio=2.0)
     quality: ImageQuality = ImageQuality()
     usable: UsableImage | None = UsableImage()
+    repeats: Repeats = Repeats()
     decontaminate: Decontamination | None = None
     embedder: AnyImageTextEmbedder = OpenClip()
     segments: Segments = Segments()
@@ -150,10 +168,17 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
     steps.then(OneDocumentPerContent(), *document_checks(recipe))
     steps.map("documents", Unit(target=work.check_documents, together="root"))
     steps.reduce("facts", WholeDocuments(("node_count", *measured_language(recipe))))
+    if recipe.repeats.documents:
+        steps.reduce("duplicates", ExactDuplicates(("texts_digest",), quality="image_count"))
+        steps.then(RejectDuplicates("exact"), joins=("duplicates",))
     steps.then(SplitNodes(), ScanNodes())
     steps.map("nodes", Unit(target=work.scan_documents))
     steps.then(*node_checks(recipe))
     steps.map("checked", Unit(target=work.check_nodes, together="root"))
+    if recipe.repeats.pictures:
+        # Logos and advertisements: what many documents show tells nothing of one of them.
+        steps.reduce("spread", PictureSpread(recipe.repeats.picture_distance))
+        steps.then(*only(IMAGE, [recipe.repeats.pictures]), joins=("spread",))
 
     # Each picture is paired with the segment of a text that tells most of it, or goes.
     steps.then(*pairs(recipe))
@@ -181,7 +206,8 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
 def document_checks(recipe: DocumentsRecipe) -> list[Stage]:
     """What is asked of a document as a whole, cheap checks first."""
     allowed = [AllowedLicence(recipe.allow_licences)] if recipe.allow_licences else []
-    return [*allowed, recipe.shape, *(stage for _, stage in recipe.document if stage is not None)]
+    compared = [TextsDigest()] if recipe.repeats.documents else []
+    return [*allowed, recipe.shape, *(stage for _, stage in recipe.document if stage is not None), *compared]
 
 
 def measured_language(recipe: DocumentsRecipe) -> tuple[str, ...]:
@@ -194,11 +220,19 @@ def node_checks(recipe: DocumentsRecipe) -> list[Stage]:
     """What is asked of each text, then of each picture, by itself."""
     leaks = recipe.decontaminate
     texts = [stage for _, stage in recipe.text if stage is not None]
-    pictures = [recipe.size, recipe.quality, *([recipe.usable] if recipe.usable else [])]
+    once = recipe.repeats.in_document
+    pictures = [recipe.size, recipe.quality, *([recipe.usable] if recipe.usable else []), *([once] if once else [])]
     return [
         *only(TEXT, [*texts, *(leaks.text("text") if leaks else ())]),
-        *only(IMAGE, [*pictures, *(leaks.image(recipe.quality) if leaks else ())]),
+        *only(IMAGE, [alt_texts(recipe.text), *pictures, *(leaks.image(recipe.quality) if leaks else ())]),
     ]
+
+
+def alt_texts(text: TextChecks) -> CheckAltTexts:
+    """What is asked of a picture's own text: as of any text, but that one word may be enough."""
+    length = replace(text.length, min_words=0)
+    asked = (text.noise, text.boilerplate, text.flagged_words, text.personal_data)
+    return CheckAltTexts((length, *(check for check in asked if check is not None)))
 
 
 def pairs(recipe: DocumentsRecipe) -> list[Stage]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from curation.documents.alt_texts import CheckAltTexts
 from curation.documents.filters import (
     DocumentFlaggedWords,
     DocumentLanguage,
@@ -118,12 +119,20 @@ def test_filters_of_texts_leave_pictures_alone() -> None:
     assert outcome.ledger.to_pylist()[0]["reason"] == "too_few_words"
 
 
+def test_a_text_that_goes_on_where_no_check_looks_is_rejected() -> None:
+    tail = "incomprehensibilities " * 900 + "x" * 1_000_000
+    assert reasons(NodeLength(), texts("few words " * 100, tail)) == [None, "too_long"]
+    assert reasons(NodeNoise(), texts(tail)) == [None], "no other check sees the tail"
+    both = documents(document(*["antidisestablishmentarianism " * 100] * 70), document(*ARTICLE))
+    assert reasons(DocumentLength(), both) == ["too_long", None]
+
+
 @pytest.mark.parametrize(
     ("nodes", "reason"),
     [
         (document(*ARTICLE), "too_few_images"),
-        (document(ARTICLE[0], REMOTE), "too_few_images"),
-        (document(ARTICLE[0], IMAGE | {"error": "leads out"}), "too_few_images"),
+        (document(ARTICLE[0], REMOTE), "images_not_here"),
+        (document(ARTICLE[0], IMAGE | {"error": "leads out"}), "images_not_here"),
         (document(IMAGE, IMAGE), "no_text"),
         (document(ARTICLE[0], *[IMAGE] * 30), None),
         (document(ARTICLE[0], *[IMAGE] * 31), "too_many_images"),
@@ -300,6 +309,12 @@ def test_rules_are_not_slow_on_text_made_for_it(piece: str) -> None:
     assert time.process_time() - started < 3
 
 
+def test_an_article_may_quote_a_tag() -> None:
+    quotes = f"{ARTICLE[0]} On a page you would write <b> for that, and close it."
+    scrap = "<div class='x'><a href='y'>so</a></div>"
+    assert reasons(NodeBoilerplate(), texts(quotes, scrap)) == [None, "boilerplate"]
+
+
 def test_boilerplate_is_rejected() -> None:
     assert reasons(NodeBoilerplate(), texts("Click here to read more", "IMG_2041.JPG", ARTICLE[0])) == [
         "boilerplate"
@@ -314,3 +329,18 @@ def test_filters_decide_the_same_whatever_stands_beside() -> None:
     for i in range(len(rows)):
         alone = run_chain("d", DOCUMENT_STAGES, documents(*rows).slice(i, 1)).ledger
         assert alone.select(["row_id", "reason", "value"]).to_pylist() == [together[i]]
+
+
+def test_a_picture_s_own_text_is_looked_at_and_the_picture_stays() -> None:
+    checks = CheckAltTexts((NodeLength(min_words=0, max_words=50), NodePersonalData(), NodeBoilerplate()))
+    rows = texts("A lamp", None, "Mail me@example.org", "IMG_2041.JPG", "word " * 60)
+    checked = checks(rows)
+    assert checked["text"].to_pylist() == ["A lamp", None, None, None, None]
+    assert checked["alt_removed"].to_pylist() == [None, None, "personal_data", "boilerplate", "too_many_words"]
+    assert "decision" not in checked.column_names
+    assert CheckAltTexts()(rows.slice(0, 2))["text"].to_pylist() == ["A lamp", None]
+    assert checks.fingerprint() != CheckAltTexts().fingerprint()
+    outcome = run_chain(
+        "checked", [Only("node_kind", "image", checks)], rows.append_column("node_kind", pa.array(["text"] * 5))
+    )
+    assert outcome.rows["text"].to_pylist()[2] == "Mail me@example.org"

@@ -238,11 +238,9 @@ def test_every_broken_line_fails_alone_with_its_file_and_line(tmp_path: Path) ->
         "[" * 100_000,
         '{"a":' * 100_000,
         {"texts": ["a", "b"], "images": [None]},
-        {"texts": [1], "images": [None]},
         {"caption": "no document"},
-        {"nodes": [{"nothing": 1}]},
-        {"texts": ["\ud800"], "images": [None]},
-        {"text_list": ["a"], "image_info": ["no mapping"]},
+        {"nodes": [{"text": "a"}] * 20_001},
+        {"texts": ["a"], "images": [None], "deep": json.loads("[" * 100 + "]" * 100)},
         {"text_list": ["a"], "image_info": 5},
         '{"texts": ["\x80"], "images": [nul]}',
         {"texts": ["x" * 3_000_000], "images": [None]},
@@ -256,6 +254,70 @@ def test_every_broken_line_fails_alone_with_its_file_and_line(tmp_path: Path) ->
     assert outcome.counts == {"entry": {"failed": len(broken), "kept": len(broken)}, "listing": {"kept": 1}}
     wanted = {f"{tmp_path}/d.jsonl:{1 + 3 * i}" for i in range(len(broken))}
     assert {error.split(": ")[0] for error in errors(outcome)} == wanted
+
+
+BROKEN_NODES: list[tuple[dict[str, Any], str]] = [
+    ({"texts": ["one", 1, {"a": 1}], "images": [None, None, 7]}, "images.2 texts[1] texts[2]"),
+    ({"nodes": [{"text": "one"}, None, {}, {"text": 5}, 7]}, "nodes[1] nodes[2] nodes[3] nodes[4]"),
+    ({"text_list": ["one", 2], "image_info": [None, "no mapping"]}, "image_info[0] image_info[1] text_list[1]"),
+    ({"nodes": [{"text": "one"}, {"image": "a\udcff.jpg"}]}, "a\ufffd.jpg"),
+]
+
+
+@pytest.mark.parametrize(("record", "wanted"), BROKEN_NODES)
+def test_a_broken_node_fails_alone(tmp_path: Path, record: dict[str, Any], wanted: str) -> None:
+    write_lines(tmp_path / "d.jsonl", [record])
+    outcome = nodes_of(tmp_path)
+    assert seen(outcome) == ["one"]
+    assert all(error.startswith("d.jsonl:1: ") for error in errors(outcome))
+    assert sorted(error.split(": ")[1].split()[0] for error in errors(outcome)) == wanted.split()
+
+
+def test_half_an_emoji_costs_its_character(tmp_path: Path) -> None:
+    write_lines(tmp_path / "d.jsonl", [{"nodes": [{"text": "cut \ud83d"}], "title": "T\ud83d", "x": ["\ud83d"]}])
+    entry = kept(entries_of(tmp_path)).to_pylist()[0]
+    assert (entry["title"], entry["metadata"], entry["nodes"][0]["text"]) == (
+        "T\ufffd",
+        '{"x": ["\ufffd"]}',
+        "cut \ufffd",
+    )
+
+
+def test_metadata_is_json_for_everyone(tmp_path: Path) -> None:
+    line = '{"nodes": [{"text": "one"}], "score": NaN, "more": {"high": Infinity, "low": [-1e999, 1.5]}}'
+    (tmp_path / "d.jsonl").write_text(line)
+    (entry,) = kept(entries_of(tmp_path)).to_pylist()
+    assert entry["metadata"] == '{"more": {"high": null, "low": [null, 1.5]}, "score": null}'
+
+
+def test_what_is_no_term_stays_in_the_metadata(tmp_path: Path) -> None:
+    record = {"nodes": [{"text": "one"}], "language": ["en"], "url": 7, "title": "T", "licence": None, "license": "CC0"}
+    write_lines(tmp_path / "d.jsonl", [record, record | {"language": "<i>en</i>"}, record | {"language": "zh-Hans"}])
+    first, second, third = (entry for entry in kept(entries_of(tmp_path)).sort_by("ordinal").to_pylist())
+    assert (first["language"], first["url"], first["title"], first["licence"]) == (None, None, "T", "CC0")
+    assert json.loads(first["metadata"]) == {"language": ["en"], "url": 7}
+    assert second["language"] is None and json.loads(second["metadata"])["language"] == "<i>en</i>"
+    assert third["language"] == "zh-Hans" and json.loads(third["metadata"]) == {"url": 7}
+
+
+def test_a_page_of_too_many_pictures_is_refused_early(tmp_path: Path) -> None:
+    (tmp_path / "p.html").write_text("<img src=a>" * 500_000)
+    outcome = entries_of(tmp_path)
+    assert outcome.counts == {"listing": {"failed": 1}}
+    assert errors(outcome) == [f"{tmp_path}/p.html: more than 20000 texts and pictures"]
+
+
+def test_a_node_says_where_its_picture_lies(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    rows = [
+        {
+            "texts": [None, "one", None],
+            "images": [{"bytes": png(1), "path": None}, None, {"bytes": None, "path": "a.png"}],
+        }
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "d.parquet")
+    uris = kept(nodes_of(tmp_path))["uri"].to_pylist()
+    assert uris == [f"{tmp_path}/d.parquet:0:images.0.bytes", f"{tmp_path}/d.parquet", f"{tmp_path}/a.png"]
 
 
 def test_a_picture_matched_with_no_text_fails_alone(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The documents pipeline from pages on disk to a version: what goes and why, what is paired, what is not done twice."""
 
+import base64
 import io
 import json
 import random
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from test_shard_loaders import RAY_ON_ONE_CPU, printed_snippets, run_python
 from toy import run_toy
 
 from curation.documents.pairing import PairImages
+from curation.documents.repeats import TextsDigest
 from curation.documents.segments import text_segments
 from curation.engines.image_text_embedding import TinySiglip
 from curation.errors import RecipeError
@@ -203,7 +206,7 @@ def test_another_limit_of_the_pairing_embeds_nothing_again(ran: Ran, monkeypatch
     limits = {row["limit"] for row in ledger if row["reason"] == "unpaired_image"}
     assert limits == {0.3} and not any(row["verdict"] == "failed" for row in ledger)
     same = [node.parts == was.parts for node, was in zip(version.nodes, ran.version.nodes, strict=True)]
-    assert same == [True] * 6 + [False] * (len(same) - 6), "everything before the pairing is as it was"
+    assert same == [True] * 8 + [False] * (len(same) - 8), "everything before the pairing is as it was"
 
 
 def test_pruning_keeps_its_share_and_samples_the_others_out(corpus: Corpus, ran: Ran) -> None:
@@ -239,10 +242,51 @@ def test_preserved_order_and_other_switches_are_recipe_keys(corpus: Corpus) -> N
     pipeline = documents(recipe(corpus, "pairing.order=preserved", "clusters=null", "density=null"))
     assert [node.name for node in pipeline.nodes][-4:] == ["paired", "assembled", "encoded", "packed"]
     assert [stage.order for stage in pipeline.stages() if isinstance(stage, PairImages)] == ["preserved"]
+    bare = documents(recipe(corpus, "repeats={documents: false, in_document: null, pictures: null}"))
+    assert not {"duplicates", "spread"} & {node.name for node in bare.nodes}
+    assert not any(isinstance(stage, TextsDigest) for stage in bare.stages())
     with pytest.raises(RecipeError, match="density: wants clusters"):
         recipe(corpus, "clusters=null")
     with pytest.raises(RecipeError, match="score_weights: beauty is none of"):
         recipe(corpus, "density.score_weights.beauty=1")
+
+
+def test_pictures_in_tables_and_pages_are_packed_bit_by_bit(tmp_path: Path) -> None:
+    """A table in OBELICS' manner with the pictures in it, a page likewise, and a line in MMC4's manner."""
+    draw, corpus = random.Random(3), Corpus(tmp_path / "in")
+    corpus.folder.mkdir()
+    scenes = [draw_scene(draw) for _ in range(6)]
+    data = [
+        encoded(scene_pixels(scene, draw, (160, 208)), "png" if i % 2 else "jpeg") for i, scene in enumerate(scenes)
+    ]
+    texts = [f"{told(scene, draw)} And nothing else is to be said here." for scene in scenes]
+    rows = [
+        {"texts": [None, text], "images": [{"bytes": picture, "path": None}, None]}
+        for text, picture in zip(texts[:2], data[:2], strict=True)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), corpus.folder / "obelics.parquet")
+    inside = [f"<img src='data:image/x;base64,{base64.b64encode(picture).decode()}'>" for picture in data[2:4]]
+    page = f"<p>{texts[2]}{inside[0]}<p>{texts[3]}{inside[1]}"
+    (corpus.folder / "page.html").write_text(page)
+    info = [corpus.picture(f"{i}.jpg", data[i], None)["image"] for i in (4, 5)]
+    record = {
+        "text_list": texts[4:],
+        "image_info": [{"image_name": n, "matched_text_index": i} for i, n in enumerate(info)],
+    }
+    (corpus.folder / "mmc4.jsonl").write_text(json.dumps(record))
+    store = Store(tmp_path / "store")
+    version, _ = run(corpus, store, "density.keep_fraction=1.0", "pairing.min_similarity=-1")
+    found = samples(Ran(corpus, store, version))
+    assert len(found) == 4
+    assert sorted(picture for _, pictures in found for picture in pictures.values()) == sorted(data)
+    names = {name for _, pictures in found for name in pictures}
+    assert names == {"000.jpg", "000.png", "001.png"}
+    where = {Path(row["uri"]).name for row in rows_of_pictures(store, version)}
+    assert {name.partition(":")[0] for name in where} == {"obelics.parquet", "page.html", "4.jpg", "5.jpg"}
+
+
+def rows_of_pictures(store: Store, version: Version) -> list[dict[str, Any]]:
+    return [row for row in rows(store, version, "checked") if row["node_kind"] == "image"]
 
 
 # -- loaders -----------------------------------------------------------------------------------------------------------

@@ -163,6 +163,25 @@ def test_a_picture_is_sent_as_it_was_scanned_and_read_once_for_all_its_captions(
     assert decisions(rows) == [None, failed, failed, None]
 
 
+def test_pictures_that_would_fill_the_memory_are_asked_about_in_turns(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = pairs(tmp_path, *(f"picture {i}" for i in range(7)), images={3: None, 5: picture(4)})
+    turns = []
+    plain = OpenAiChat.answer
+
+    def counted(self: OpenAiChat, requests: Any) -> Any:
+        turns.append(len(requests))
+        return plain(self, requests)
+
+    monkeypatch.setattr(OpenAiChat, "answer", counted)
+    monkeypatch.setattr("curation.vision.recaptioning.HELD_BYTES", 2 * len(picture(0)))
+    with serving(lambda body, before: completion(f"About {quoted_caption(text_of(body))}.")) as server:
+        found = recaption(server.url)(rows)
+    assert found["recaption"].to_pylist() == [None if i == 3 else f"About picture {i}." for i in range(7)]
+    assert len(turns) >= 3 and max(turns) <= 3 and sum(turns) == 6
+
+
 def test_a_run_again_pays_nothing_and_a_refusal_is_rejected_with_its_cost(store: Store, tmp_path: Path) -> None:
     def mixed(body: dict[str, Any], before: int) -> Reply:
         caption = quoted_caption(text_of(body))

@@ -6,9 +6,10 @@ from io import BytesIO
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 from PIL import Image, ImageDraw, ImageFont
 
-from curation.errors import MediaError, SourceError
+from curation.errors import EngineMissing, MediaError, SourceError
 from curation.hashing import draw
 from curation.media.images import decode_image
 from curation.media.places import read_place
@@ -19,9 +20,12 @@ TEXT_LINES = 3
 LINE = 13
 HEADING = 22
 MARGIN = 8
-LETTERS = 22
-"""Of a line below a picture, in the font that comes with Pillow."""
 MAX_PIXELS = 64_000_000
+FONTS = (
+    *("NotoSansCJK-Regular.ttc", "NotoSansSC-Regular.otf", "SourceHanSansSC-Regular.otf", "DroidSansFallbackFull.ttf"),
+    *("wqy-zenhei.ttc", "wqy-microhei.ttc", "Arial Unicode.ttf", "PingFang.ttc", "msyh.ttc", "DejaVuSans.ttf"),
+)
+"""Of this machine, in this order: those that know most scripts. The one that comes with Pillow knows Latin letters."""
 
 
 @dataclass(frozen=True)
@@ -65,22 +69,25 @@ def groups(views: duckdb.DuckDBPyConnection, version: Version, per_reason: int) 
             union all select row_id, 'kept', '', null, null, null from "{nodes[-1]}" where verdict = 'kept'
         )
         select d.verdict, coalesce(d.reason, '') as reason, d.value, d."limit", d.error, p.* exclude (number)
-        from decided d join last p using (row_id) order by row_id
+        from decided d join last p using (row_id)
     """
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in views.sql(question).to_arrow_table().to_pylist():
-        found.setdefault((row["verdict"], row["reason"]), []).append(row)
-    order = sorted(found, key=lambda key: (key[0] != "kept", -len(found[key]), key))
-    return [
-        Group(*key, len(found[key]), sorted(found[key], key=lambda row: draw(0, row["row_id"], "sheet"))[:per_reason])
-        for key in order
-    ]
+    # Who is shown is drawn from ids alone: of a million rows, texts and places are not looked at.
+    ids: dict[tuple[str, str], list[str]] = {}
+    for row_id, verdict, reason in views.sql(f"select row_id, verdict, reason from ({question})").fetchall():
+        ids.setdefault((verdict, reason), []).append(row_id)
+    drawn = {key: sorted(found, key=lambda row_id: draw(0, row_id, "sheet"))[:per_reason] for key, found in ids.items()}
+    wanted = pa.table({"row_id": pa.array([row_id for some in drawn.values() for row_id in some], pa.string())})
+    views.register("shown_on_the_sheet", wanted)
+    shown = views.sql(f"from ({question}) semi join shown_on_the_sheet using (row_id)").to_arrow_table().to_pylist()
+    views.unregister("shown_on_the_sheet")
+    rows = {(row["row_id"], row["verdict"], row["reason"]): row for row in shown}
+    order = sorted(ids, key=lambda key: (key[0] != "kept", -len(ids[key]), key))
+    return [Group(*key, len(ids[key]), [rows[(row_id, *key)] for row_id in drawn[key]]) for key in order]
 
 
 def contact_sheet(shown: Sequence[Group], columns: int) -> bytes:
     """The groups as a PNG, a row or more of pictures for each, with texts and what decided below them."""
-    font = ImageFont.load_default(11)
-    head = ImageFont.load_default(15)
+    font, head = _font(11), _font(15)
     step, height = TILE + MARGIN, TILE + TEXT_LINES * LINE + MARGIN
     rows = [-(-len(group.rows) // columns) for group in shown]
     size = (columns * step + MARGIN, sum(HEADING + count * height for count in rows) + MARGIN)
@@ -93,7 +100,7 @@ def contact_sheet(shown: Sequence[Group], columns: int) -> bytes:
         for place, row in enumerate(group.rows):
             x, y = MARGIN + place % columns * step, top + place // columns * height
             sheet.paste(_tile(row, font), (x, y))
-            for number, line in enumerate(_lines(row)):
+            for number, line in enumerate(_lines(row, font)):
                 pen.text((x, y + TILE + number * LINE), line, fill="#333333", font=font)
         top += count * height
     sink = BytesIO()
@@ -101,15 +108,15 @@ def contact_sheet(shown: Sequence[Group], columns: int) -> bytes:
     return sink.getvalue()
 
 
-def _tile(row: dict[str, Any], font: Any) -> Image.Image:
+def _tile(row: dict[str, Any], font: ImageFont.FreeTypeFont) -> Image.Image:
     """A picture, small; grey with the reason where it cannot be shown."""
     tile = Image.new("RGB", (TILE, TILE), "#dddddd")
     try:
         data = read_place(row["place"], content=row["image_hash"])
         picture = Image.fromarray(decode_image(data, max_pixels=MAX_PIXELS, draft_side=TILE))
     except MediaError as error:
-        words = iter(_wrapped(_plain(str(error).rpartition(": ")[2]), 20))
-        for number, line in zip(range(8), words, strict=False):
+        words = _wrapped(_plain(str(error).rpartition(": ")[2]), font, TILE - 8)
+        for number, line in zip(range(9), words, strict=False):
             ImageDraw.Draw(tile).text((4, 4 + number * LINE), line, fill="#882222", font=font)
         return tile
     picture.thumbnail((TILE, TILE))
@@ -117,23 +124,57 @@ def _tile(row: dict[str, Any], font: Any) -> Image.Image:
     return tile
 
 
-def _lines(row: dict[str, Any]) -> list[str]:
+def _lines(row: dict[str, Any], font: ImageFont.FreeTypeFont) -> list[str]:
     """What decided, then the text, in as many lines as there is room for."""
-    said = []
+    said: list[str] = []
     if row["value"] is not None:
         limit = "" if row["limit"] is None else f", limit {row['limit']:.3g}"
-        said.append(f"{row['value']:.3g}{limit}"[:LETTERS])
-    said += _wrapped(_plain(row["text"] or ""), LETTERS)
+        said += _wrapped(f"{row['value']:.3g}{limit}", font, TILE)
+    said += _wrapped(_drawable(_plain(row["text"] or ""), font), font, TILE)
     return said[:TEXT_LINES]
 
 
-def _wrapped(text: str, letters: int) -> Iterator[str]:
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """The font of this machine that knows most scripts; without one, that of Pillow."""
+    for name in FONTS:
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:
+            continue
+    font = ImageFont.load_default(size)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise EngineMissing("this Pillow has no FreeType, which draws letters: pip install --force-reinstall pillow")
+    return font
+
+
+def _drawable(text: str, font: ImageFont.FreeTypeFont) -> str:
+    """The text; where the font lacks most of its letters, how many these are, instead of as many boxes."""
+    absent = _mask(font, "\uffff")
+    letters = [letter for letter in text if letter.isalnum()]
+    lacking = sum(_mask(font, letter) == absent for letter in letters if not letter.isascii())
+    return f"[{lacking} letters that no font here has]" if 2 * lacking > len(letters) else text
+
+
+def _mask(font: ImageFont.FreeTypeFont, letter: str) -> tuple[tuple[int, int], bytes]:
+    mask = font.getmask(letter)
+    return mask.size, bytes(mask)
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> Iterator[str]:
+    """Lines no wider than `width` pixels, cut between words; within a word that has no room in a line."""
     line = ""
     for word in text.split():
-        if line and len(line) + len(word) >= letters:
+        if font.getlength(f"{line} {word}".strip()) <= width:
+            line = f"{line} {word}".strip()
+            continue
+        if line:
             yield line
             line = ""
-        line = f"{line} {word}".strip()[:letters]
+        for letter in word:
+            if line and font.getlength(line + letter) > width:
+                yield line
+                line = ""
+            line += letter
     if line:
         yield line
 

@@ -35,8 +35,9 @@ PARAGRAPH = "\n\n"
 class DocumentShape(Stage):
     """Reject documents with too few pictures or too many, and those that are too complex to be read as one.
 
-    A picture counts where its bytes are here. An alternation is a change from text to picture or back; OBELICS' 30
-    pictures, each between two texts, make 60.
+    A picture counts where its bytes are here; a document that names enough, and has too few of them here, is rejected
+    for that (`images_not_here`): MMC4 and OBELICS come as addresses, and are to be downloaded first. An alternation is
+    a change from text to picture or back; OBELICS' 30 pictures, each between two texts, make 60.
     """
 
     min_images: int = 1
@@ -46,12 +47,16 @@ class DocumentShape(Stage):
     max_alternations: int = 60
 
     reads = ("nodes",)
-    writes = ("node_count", "image_count", "text_count", "alternations")
+    writes = ("node_count", "named_images", "image_count", "text_count", "alternations")
+    version = 2
 
     def __call__(self, documents: pa.Table) -> pa.Table:
         counts = shape(documents["nodes"])
         for name in self.writes:
             documents = with_column(documents, name, counts[name], pa.int64())
+        here, least = documents["image_count"], self.min_images
+        elsewhere = pc.and_(pc.less(here, least), pc.greater_equal(documents["named_images"], least))
+        documents = reject(documents, elsewhere, "images_not_here", value=here, limit=least)
         for name, limit, reason in (
             ("image_count", self.min_images, "too_few_images"),
             ("text_count", self.min_texts, "no_text"),
@@ -69,19 +74,22 @@ class DocumentShape(Stage):
 
 
 def shape(nodes: pa.ChunkedArray) -> dict[str, NDArray[np.int64]]:
-    """Numbers of nodes, texts, pictures that are here, and alternations between them, one of each per document."""
+    """Of each document: nodes, pictures that it names, pictures that are here, texts, and changes between these."""
     lists = nodes.combine_chunks()
     items = pa.Table.from_struct_array(pc.list_flatten(lists))
     of = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
-    is_text = pc.equal(items["node_kind"], TEXT).to_numpy()
-    here = pc.and_(pc.equal(items["node_kind"], IMAGE), pc.is_valid(pc.struct_field(items["place"], "path")))
-    is_image = pc.and_(here, pc.is_null(items["error"])).to_numpy()
+    named = pc.equal(items["node_kind"], IMAGE)
+    readable = pc.is_null(items["error"])
+    is_text = pc.and_(pc.equal(items["node_kind"], TEXT), readable).to_numpy()
+    here = pc.and_(named, pc.is_valid(pc.struct_field(items["place"], "path")))
+    is_image = pc.and_(here, readable).to_numpy()
     usable = is_text | is_image
     kinds, owners = is_text[usable], of[usable]
     changes = (kinds[1:] != kinds[:-1]) & (owners[1:] == owners[:-1])
     count = len(lists)
     return {
         "node_count": np.bincount(of, minlength=count),
+        "named_images": np.bincount(of[named.to_numpy()], minlength=count),
         "image_count": np.bincount(of[is_image], minlength=count),
         "text_count": np.bincount(of[is_text], minlength=count),
         "alternations": np.bincount(owners[1:][changes], minlength=count),
@@ -109,7 +117,10 @@ class DocumentCheck(CaptionCheck):
 
 @dataclass(frozen=True)
 class NodeLength(CaptionCheck):
-    """Reject texts with too few words or too many. `unspaced_per_word` letters of Han, kana or Thai count for one."""
+    """Reject texts with too few words or too many. `unspaced_per_word` letters of Han, kana or Thai count for one.
+
+    One that goes on where measuring ends is rejected too: what no check has seen goes nowhere.
+    """
 
     measures: ClassVar[dict[str, pa.DataType]] = {"words": pa.float64()}
 
@@ -119,10 +130,15 @@ class NodeLength(CaptionCheck):
     unspaced_per_word: float = 2.0
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        rows = self.measured(rows)
+        characters, most = self.characters(rows), self.max_measured_characters
+        rows = reject(self.measured(rows), pc.greater(characters, most), "too_long", value=characters, limit=most)
         words, limit = rows[f"{self.column}_words"], self.min_words
         rows = reject(rows, pc.less(words, limit), "too_few_words", value=words, limit=limit)
         return self.reject_over(rows, "words", self.max_words, "too_many_words")
+
+    def characters(self, rows: pa.Table) -> pa.ChunkedArray:
+        """How long each text is, to its end."""
+        return pc.utf8_length(rows[self.column].cast(pa.large_string()))
 
     def measure(self, text: str) -> dict[str, Any]:
         spaced, unspaced = unit_counts(text)
@@ -135,6 +151,14 @@ class DocumentLength(DocumentCheck, NodeLength):
 
     min_words: float = 10
     max_words: float = 2000
+
+    def characters(self, rows: pa.Table) -> pa.ChunkedArray:
+        lists = rows[self.column].combine_chunks()
+        lengths = pc.utf8_length(pc.fill_null(pc.struct_field(pc.list_flatten(lists), "text"), ""))
+        of = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
+        is_text = pc.equal(pc.struct_field(pc.list_flatten(lists), "node_kind"), TEXT)
+        sums = np.bincount(of, lengths.to_numpy() * is_text.to_numpy(zero_copy_only=False), minlength=len(lists))
+        return pa.chunked_array([pa.array(sums.astype(np.int64))])
 
 
 @dataclass(frozen=True)
@@ -179,9 +203,18 @@ class DocumentFlaggedWords(DocumentCheck, FlaggedWords):
 
 @dataclass(frozen=True)
 class NodeBoilerplate(CaptionBoilerplate):
-    """Reject texts that are mostly a site's phrases, an address, a file name, a date: what stands around an article."""
+    """Reject texts that are mostly a site's phrases, an address, a file name, a date: what stands around an article.
+
+    A caption with a tag in it is a scrap of a page. An article may quote one, so there noise is what counts.
+    """
+
+    version = 2
 
     column: str = "text"
+
+    def measure(self, text: str) -> dict[str, Any]:
+        found = super().measure(text)
+        return found | {"boilerplate_share": noisy_share(text)} if found["boilerplate"] == "html" else found
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,10 @@ KNOWN = (
 )
 SCORES = ("similarity", "quality", "knowledge")
 INDEXED = ("task", "language", "licence", "consent", "name", "url", "images", "words")
-SUBSETS = {TASK: "texts and pictures in their order, each picture paired with a text"}
+SUBSETS = {
+    TASK: "texts and pictures in their order, each picture paired with a text: `nodes` of the JSON, in which `picture`"
+    " counts in `pictures`; these are files of `images.tar`, by `name`, or by `offset` and `size`"
+}
 _OF_IMAGES = ("picture", "url", "paired_node", "paired_text", "similarity", "match_probability")
 
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from curation.errors import MediaError
 from curation.hashing import bytes_digest, draw
 from curation.media.document_files import Found, read_documents
+from curation.media.document_records import MAX_NODES
 from curation.media.html_pages import DROPPED, MAX_DEPTH
 from curation.media.places import MAX_BYTES, read_place
 from curation.rows import derived_id
@@ -31,6 +32,8 @@ class ReadDocuments(Stage):
     at_most: Annotated[int, Field(gt=0)] | None = None
     """Entries of a file, chosen by the hash of their places; the others are not made."""
     max_document_bytes: int = 1 << 26
+    max_nodes: int = MAX_NODES
+    """A document with more texts, or more pictures, is not read. `shape` has the limit of one that is wanted."""
     dropped_tags: tuple[str, ...] = DROPPED
     """Of HTML pages: left out with all that is in them."""
     max_depth: int = MAX_DEPTH
@@ -70,7 +73,11 @@ class ReadDocuments(Stage):
         if file["error"]:
             raise MediaError(file["error"])
         found = read_documents(
-            file, max_document_bytes=self.max_document_bytes, dropped=self.dropped_tags, max_depth=self.max_depth
+            file,
+            max_document_bytes=self.max_document_bytes,
+            max_nodes=self.max_nodes,
+            dropped=self.dropped_tags,
+            max_depth=self.max_depth,
         )
         if self.at_most is None:
             return iter(list(found))
@@ -157,7 +164,8 @@ class SplitNodes(Stage):
         ordinals = np.arange(len(index)) - np.searchsorted(index, index)
         roots = documents["row_id"].take(of)
         made: dict[str, Any] = {name: items[name] for name in ("node_kind", "text", "place", "url")}
-        made |= {name: documents[name].take(of) for name in ("uri", *TERMS)}
+        made |= {name: documents[name].take(of) for name in TERMS}
+        made["uri"] = _uris(documents["uri"].take(of), items["place"])
         made |= {
             "row_id": pa.array(
                 [derived_id([root], "node", i) for root, i in zip(roots.to_pylist(), ordinals.tolist(), strict=True)],
@@ -181,6 +189,15 @@ class SplitNodes(Stage):
 def _each_in_a_list(values: pa.ChunkedArray) -> pa.ListArray:
     flat = values.combine_chunks()
     return pa.ListArray.from_arrays(pa.array(np.arange(len(flat) + 1), pa.int32()), flat)
+
+
+def _uris(documents: pa.ChunkedArray, places: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Where a node comes from: a picture's own file, or its place in the document's; of all else the document's."""
+    path, format_, offset, column = (pc.struct_field(places, name) for name in ("path", "format", "offset", "column"))
+    cell = pc.binary_join_element_wise(path, offset.cast(pa.string()), column, ":")
+    within = pc.binary_join_element_wise(path, offset.cast(pa.string()), ":")
+    own = pc.if_else(pc.equal(format_, "file"), path, pc.coalesce(cell, within))
+    return pc.coalesce(own, documents)
 
 
 def _names(documents: pa.ChunkedArray, pictures: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -27,7 +27,7 @@ def arrow_batches(path: str) -> tuple[list[pa.RecordBatch], str | None]:
         except pa.ArrowInvalid:  # `datasets` writes streams
             coming = iter(pa.ipc.open_stream(pa.memory_map(path)))
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise MediaError(f"{path}: not an Arrow file or stream: {error}") from error
+        raise MediaError(f"{path}: not an Arrow file or stream: {' '.join(str(error).split())}") from error
     batches: list[pa.RecordBatch] = []
     try:
         for batch in coming:

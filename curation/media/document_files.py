@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 from curation.errors import MediaError
 from curation.hashing import bytes_digest, digest
 from curation.media.document_records import (
+    MAX_NODES,
     MAX_QUOTED,
+    TOO_DEEP,
     Cells,
     PictureFolder,
     as_json,
@@ -30,6 +32,9 @@ from curation.rows import source_id
 
 ROWS_AT_ONCE = 16
 """Of Parquet: a row may hold the bytes of thirty pictures."""
+
+MAX_UNFOUND = 100
+"""Embedded pictures of a page whose data may stand there in another spelling; each is a search to the end of it."""
 
 _BASE64 = re.compile(r"data:[^,]{0,200};base64,\s*([A-Za-z0-9+/=\s]+)", re.IGNORECASE)
 
@@ -56,6 +61,7 @@ def read_documents(
     file: dict[str, Any],
     *,
     max_document_bytes: int = 1 << 26,
+    max_nodes: int = MAX_NODES,
     dropped: Iterable[str] = DROPPED,
     max_depth: int = MAX_DEPTH,
 ) -> Iterator[Found]:
@@ -66,17 +72,19 @@ def read_documents(
 
     Args:
         max_document_bytes: a longer line, page or text of a row is an error; a longer line or page is never loaded.
+        max_nodes: a document with more texts, or more pictures, is an error.
         dropped, max_depth: of HTML pages (`html_pages.read_page`).
 
     Raises:
-        MediaError: the file cannot be opened, is not of its format, or is a page that is too long or too deep.
+        MediaError: the file cannot be opened, is not of its format, or is a page that is too long, too deep or has too
+            many nodes.
     """
     pictures = PictureFolder(file["folder"], file["images"])
     path = file["uri"]
     if file["format"] == "html":
         data = _page_bytes(path, max_document_bytes)
         try:
-            page = read_page(data, dropped, max_depth)
+            page = read_page(data, dropped, max_depth, max_nodes)
             yield _page(file, data, page, pictures, max_document_bytes)
         except (MediaError, ValueError) as error:
             raise MediaError(f"{path}: {error}") from error
@@ -89,7 +97,7 @@ def read_documents(
             continue
         try:
             place = {"path": path, "format": file["format"], "offset": number}
-            fields = document_of(record, Cells(pictures, place))
+            fields = document_of(record, Cells(pictures, place), max_nodes)
             content, state = _content(digest(as_json(record)), fields["nodes"])
             yield Found(number, name, content, _sized(fields, max_document_bytes) | {"picture_files": state})
         # A record may be anything that JSON can hold, and so may be what it leads to.
@@ -109,7 +117,10 @@ def _lines(path: str, max_bytes: int) -> Iterator[tuple[int, dict[str, Any] | Me
             elif line.strip():
                 try:
                     record = json.loads(line)
-                except (ValueError, RecursionError) as error:
+                except RecursionError:
+                    yield number, MediaError(f"{path}:{number}: {TOO_DEEP}")
+                    continue
+                except ValueError as error:
                     yield number, MediaError(f"{path}:{number}: not JSON: {error}")
                     continue
                 yield number, record if isinstance(record, dict) else MediaError(f"{path}:{number}: not a JSON object")
@@ -178,12 +189,13 @@ def _page_bytes(path: str, max_bytes: int) -> bytes:
 
 
 def _page(file: dict[str, Any], data: bytes, page: Page, pictures: PictureFolder, max_bytes: int) -> Found:
-    nodes, position = [], 0
+    nodes, position, unfound = [], 0, 0
     for block in page.blocks:
         if not isinstance(block, Picture):
             nodes.append(text(block.text))
         elif scheme_of(block.source) == "data":
-            node, position = _embedded(file["uri"], data, block.source, position)
+            node, position = _embedded(file["uri"], data if unfound < MAX_UNFOUND else b"", block.source, position)
+            unfound += node["error"] is not None
             nodes.append(node | {"text": block.alt})
         else:
             nodes.append(_linked(block.source, pictures) | {"text": block.alt})

@@ -1,14 +1,18 @@
 """A record of an interleaved document as its list of nodes: MMC4's manner, OBELICS', or a list of `nodes`.
 
 Nodes are those of `schemas.documents.NODE_ITEM`. Pictures are not opened: a node says where its bytes lie, or why they
-cannot be had, so that a picture that is not here costs the document nothing else.
+cannot be had, so that a picture that is not here costs the document nothing else. So does what is no node at all: it
+keeps its place in the list, with its error.
 """
 
 import json
+import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from curation.hashing import bytes_digest
@@ -17,8 +21,25 @@ from schemas.documents import IMAGE, TEXT
 MAX_QUOTED = 200
 """Characters of a path or address that an error repeats."""
 
+MAX_NODES = 20_000
+"""Of a document that is read at all: one of 64 MiB could have millions, and each is an object in memory."""
+
+MAX_NESTING = 100
+"""Lists and mappings in each other. Python's own limit depends on who calls, so it could break later what it read."""
+
+TOO_DEEP = f"nested more than {MAX_NESTING} deep"
+
 TERMS = ("url", "title", "language", "licence", "license", "consent")
-"""Keys of a record that are columns of a document."""
+"""Keys of a record that are columns of a document, where their values are text."""
+
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8}){0,6}")
+"""What a tag of a language looks like (BCP 47)."""
+
+_CONTROL = re.compile("[\0-\x1f\x7f]")
+"""What would break the lines of a report, and no picture is called by."""
+
+_HALF = re.compile("[\ud800-\udfff]")
+"""Half of a surrogate pair, as a text has it that was cut in the middle of an emoji; UTF-8 cannot write it."""
 
 
 def image(**known: Any) -> dict[str, Any]:
@@ -28,7 +49,21 @@ def image(**known: Any) -> dict[str, Any]:
 
 def text(value: str) -> dict[str, Any]:
     """A node that is a text."""
-    return {"node_kind": TEXT, "text": value, "place": None, "url": None, "name": None, "error": None}
+    return {"node_kind": TEXT, "text": writable(value), "place": None, "url": None, "name": None, "error": None}
+
+
+def unreadable(error: str) -> dict[str, Any]:
+    """A node that is neither, which fails; what cannot be read counts as a text."""
+    return text("") | {"error": writable(error)}
+
+
+def writable(value: str) -> str:
+    """The text with U+FFFD for what UTF-8 cannot write."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return _HALF.sub("\ufffd", value)
+    return value
 
 
 def scheme_of(path: str) -> str:
@@ -49,13 +84,17 @@ class PictureFolder:
 
         Paths come from strangers: what leads out of the folder, by `..`, by a link or from the root, has no place.
         """
+        if (readable := writable(path)) != path:
+            return image(name=readable, error=f"a name that UTF-8 cannot write: {readable:.{MAX_QUOTED}}")
+        if _CONTROL.search(path):
+            return image(name=repr(path), error=f"a name with control characters: {path!r:.{MAX_QUOTED}}")
         scheme = scheme_of(path)
         if path.startswith("//") or scheme in ("http", "https"):
             return image(url=path, name=os.path.basename(path.partition("?")[0]) or None)
         if scheme:
             return image(error=f"neither a path nor an address on the web: {path:.{MAX_QUOTED}}")
         full = os.path.normpath(os.path.join(self.images, path))
-        if "\0" in path or not os.path.realpath(full).startswith(self._bound):
+        if not os.path.realpath(full).startswith(self._bound):
             return image(name=path, error=f"no file below {self.folder}: {path:.{MAX_QUOTED}}")
         return image(name=path, place={"path": full, "format": "file"})
 
@@ -84,19 +123,24 @@ class Cells:
         if isinstance(value, dict):
             value = value.get("path")
         if not isinstance(value, str) or not value:
-            return image(error=f"{column} is neither a path, an address nor bytes: {value!r:.40}")
+            return image(error=writable(f"{column} is neither a path, an address nor bytes: {value!r:.40}"))
         return self.pictures.find(value)
 
 
-def document_of(record: dict[str, Any], cells: Cells) -> dict[str, Any]:
+def document_of(record: dict[str, Any], cells: Cells, max_nodes: int = MAX_NODES) -> dict[str, Any]:
     """The columns of a document that a record knows: its nodes, `TERMS`, and all else as `metadata`.
 
     Which manner it is written in shows in its keys. Of MMC4, `image_info` stays in the metadata, with the matching that
-    MMC4 made; its `similarity_matrix`, which is large, does not.
+    MMC4 made; its `similarity_matrix`, which is large, does not. So does one of `TERMS` that is no text, or a language
+    that is none.
 
     Raises:
-        ValueError: no manner that is known, or lists that do not fit each other.
+        ValueError: no manner that is known, lists that do not fit each other, too many nodes, or nested too deep.
     """
+    _check_nesting(record)
+    for name in ("text_list", "image_info", "texts", "images", "nodes"):
+        if isinstance(record.get(name), list) and len(record[name]) > max_nodes:
+            raise ValueError(f"{len(record[name])} {name}, more than {max_nodes}")
     if isinstance(record.get("text_list"), list):
         nodes, used = _mmc4(record, cells.pictures), {"text_list", "similarity_matrix"}
     elif isinstance(record.get("texts"), list) and isinstance(record.get("images"), list):
@@ -105,21 +149,49 @@ def document_of(record: dict[str, Any], cells: Cells) -> dict[str, Any]:
         nodes, used = [_node(item, index, cells) for index, item in enumerate(record["nodes"])], {"nodes"}
     else:
         raise ValueError("no document: neither `text_list`, `texts` with `images`, nor `nodes`")
-    terms = {name: string(record.get(name)) for name in TERMS}
-    terms["licence"] = terms["licence"] or terms.pop("license")
-    terms.pop("license", None)
-    metadata = {key: value for key, value in record.items() if key not in used and key not in TERMS}
+    known = {name: writable(record[name]) for name in TERMS if isinstance(record.get(name), str)}
+    if not _LANGUAGE.fullmatch(known.get("language", "")):
+        known.pop("language", None)
+    terms: dict[str, Any] = {name: known.get(name) or None for name in TERMS if name != "license"}
+    terms["licence"] = terms["licence"] or known.get("license") or None
+    used |= {name for name in TERMS if name in known or record.get(name) in (None, "")}
+    metadata = {key: value for key, value in record.items() if key not in used}
     return terms | {"nodes": nodes, "metadata": as_json(metadata) if metadata else None}
 
 
 def as_json(value: Any) -> str:
-    """A value as JSON; of bytes their digest, of what else JSON has no form for (a date) what people write for it."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=_plain)
+    """A value as JSON; of bytes their digest, of what else JSON has no form for (a date) what people write for it.
+
+    Numbers that are none (NaN, infinity) are null: Python's JSON has them, that of others does not.
+    """
+    try:
+        written = json.dumps(value, ensure_ascii=False, sort_keys=True, default=_plain, allow_nan=False)
+    except ValueError:
+        written = json.dumps(_finite(value), ensure_ascii=False, sort_keys=True, default=_plain)
+    return writable(written)
 
 
 def string(value: Any) -> str | None:
-    """A value as text; None for nothing."""
-    return None if value is None or value == "" else str(value)
+    """A value as text; None for nothing, and for what is no text."""
+    return writable(value) if isinstance(value, str) and value else None
+
+
+def _check_nesting(record: dict[str, Any]) -> None:
+    level: list[Any] = [record]
+    for _ in range(MAX_NESTING):
+        inside = chain.from_iterable(value.values() if isinstance(value, dict) else value for value in level)
+        level = [value for value in inside if isinstance(value, (dict, list))]
+        if not level:
+            return
+    raise ValueError(TOO_DEEP)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _mmc4(record: dict[str, Any], pictures: PictureFolder) -> list[dict[str, Any]]:
@@ -127,10 +199,15 @@ def _mmc4(record: dict[str, Any], pictures: PictureFolder) -> list[dict[str, Any
 
     Pictures of one text keep their order. One that is matched with no text of the list has no place among them.
     """
-    texts = record["text_list"]
+    texts, infos = record["text_list"], record.get("image_info") or []
+    if not isinstance(infos, list):
+        raise ValueError(f"image_info is no list: {infos!r:.40}")
     before: dict[int, list[dict[str, Any]]] = {}
     stray: list[dict[str, Any]] = []
-    for info in record.get("image_info") or ():
+    for number, info in enumerate(infos):
+        if not isinstance(info, dict):
+            stray.append(image(error=writable(f"image_info[{number}] is no mapping: {info!r:.40}")))
+            continue
         name, url, index = info.get("image_name"), string(info.get("raw_url")), info.get("matched_text_index")
         if isinstance(name, str) and name:
             node = pictures.find(name)
@@ -140,7 +217,7 @@ def _mmc4(record: dict[str, Any], pictures: PictureFolder) -> list[dict[str, Any
         if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < len(texts):
             before.setdefault(index, []).append(node)
         else:
-            stray.append(node | {"error": f"matched_text_index {index!r:.40} of {len(texts)} texts"})
+            stray.append(node | {"error": writable(f"matched_text_index {index!r:.40} of {len(texts)} texts")})
     nodes: list[dict[str, Any]] = []
     for index, value in enumerate(texts):
         nodes += before.get(index, ())
@@ -166,7 +243,7 @@ def _obelics(texts: Sequence[Any], images: Sequence[Any], cells: Cells) -> list[
 def _node(item: Any, index: int, cells: Cells) -> dict[str, Any]:
     """A node of a list: `{"text": …}`, or `{"image": …}` with its `text` and `url` where it has them."""
     if not isinstance(item, dict) or not (item.get("image") or isinstance(item.get("text"), str)):
-        raise ValueError(f"nodes[{index}] has neither text nor image")
+        return unreadable(f"nodes[{index}] has neither text nor image: {item!r:.40}")
     if not item.get("image"):
         return text(item["text"])
     node = cells.find(item["image"], f"nodes.{index}.image")
@@ -175,7 +252,7 @@ def _node(item: Any, index: int, cells: Cells) -> dict[str, Any]:
 
 def _texts(value: Any, where: str) -> list[dict[str, Any]]:
     if value is not None and not isinstance(value, str):
-        raise ValueError(f"{where} is no text: {value!r:.40}")
+        return [unreadable(f"{where} is no text: {value!r:.40}")]
     return [text(value)] if value and value.strip() else []
 
 

@@ -7,6 +7,14 @@ from typing import NamedTuple
 
 from curation.errors import MediaError
 
+LAST_NS = 2**63 - 1
+"""The year 2262. A file may say that it was changed after it; a column of 64 bits holds no more."""
+
+
+def changed_ns(status: os.stat_result) -> int:
+    """When a file was changed last, in ns, as far as 64 bits hold it."""
+    return max(-LAST_NS, min(status.st_mtime_ns, LAST_NS))
+
 
 class FolderFile(NamedTuple):
     """A plain file, its size and when it was changed."""
@@ -28,11 +36,15 @@ class FileFolder:
         """The file of that name.
 
         Raises:
-            MediaError: not there, outside, not a plain file; it quotes the name.
+            MediaError: not there, outside, not a plain file, or not named in UTF-8; it quotes the name.
         """
         shown = f"{name!r:.200}"
         if "://" in name[:16]:
             raise MediaError(f"{shown} is an address; pictures are read from files: download it first (img2dataset)")
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise MediaError(f"{shown}: its name is not UTF-8; rename it") from error
         path = os.path.normpath(os.path.join(self.path, name))
         if not _within(path, self.path):
             raise MediaError(f"{shown} leads out of {self.path}, and is not followed")
@@ -48,7 +60,7 @@ class FileFolder:
             raise MediaError(f"{shown} leads out of {self.path} by a link, and is not followed")
         if not S_ISREG(status.st_mode):
             raise MediaError(f"{shown} below {self.path}: not a plain file")
-        return FolderFile(path, status.st_size, status.st_mtime_ns)
+        return FolderFile(path, status.st_size, changed_ns(status))
 
 
 def _within(path: str, folder: str) -> bool:

@@ -17,8 +17,11 @@ DROPPED = ("nav", "header", "footer", "aside", "form")
 MAX_DEPTH = 2000
 """Browsers stop at 512 (Blink) or 5,000 (Gecko)."""
 
+MAX_BLOCKS = 20_000
+"""Of a page that is read at all: an empty picture takes eleven bytes of it, and some hundred of ours."""
+
 CHUNK = 1 << 16
-"""Characters that are parsed between looks at the depth."""
+"""Characters that are parsed between looks at the depth and the number of blocks."""
 
 NEVER_TEXT = frozenset(
     (
@@ -108,7 +111,9 @@ class Page:
     blocks: list[Text | Picture] = field(default_factory=list)
 
 
-def read_page(data: bytes, dropped: Iterable[str] = DROPPED, max_depth: int = MAX_DEPTH) -> Page:
+def read_page(
+    data: bytes, dropped: Iterable[str] = DROPPED, max_depth: int = MAX_DEPTH, max_blocks: int = MAX_BLOCKS
+) -> Page:
     """The page that bytes hold.
 
     Where nothing is left, and forms are dropped, they are read after all: some sites put a whole page in one.
@@ -116,16 +121,17 @@ def read_page(data: bytes, dropped: Iterable[str] = DROPPED, max_depth: int = MA
     Args:
         dropped: tags that are left out with all that is in them, besides those that are never text.
         max_depth: more tags open at once are refused, since the parser looks through them at every end tag.
+        max_blocks: more texts and pictures together are refused.
 
     Raises:
-        MediaError: tags are nested too deep.
+        MediaError: tags are nested too deep, or there are too many blocks.
     """
     text = decode_page(data)
     if not text.strip():
         return Page()
-    page = _parsed(text, frozenset(dropped) | NEVER_TEXT, max_depth)
+    page = _parsed(text, frozenset(dropped) | NEVER_TEXT, max_depth, max_blocks)
     if not page.blocks and "form" in dropped:
-        page = _parsed(text, (frozenset(dropped) | NEVER_TEXT) - {"form"}, max_depth)
+        page = _parsed(text, (frozenset(dropped) | NEVER_TEXT) - {"form"}, max_depth, max_blocks)
     return page
 
 
@@ -155,7 +161,7 @@ def _declared(data: bytes) -> str | None:
     return ENCODINGS.get(found.group(1).decode("ascii", "replace").lower()) if found else None
 
 
-def _parsed(text: str, dropped: frozenset[str], max_depth: int) -> Page:
+def _parsed(text: str, dropped: frozenset[str], max_depth: int, max_blocks: int) -> Page:
     from lxml import etree
 
     reader = _Reader(dropped)
@@ -166,8 +172,12 @@ def _parsed(text: str, dropped: frozenset[str], max_depth: int) -> Page:
         parser.feed(text[start : start + CHUNK].encode("utf-8", "replace"))
         if len(reader.open_dropped) > max_depth:
             raise MediaError(f"tags nested more than {max_depth} deep")
+        if len(reader.page.blocks) > max_blocks:
+            break
     page = parser.close()
     assert isinstance(page, Page)
+    if len(page.blocks) > max_blocks:
+        raise MediaError(f"more than {max_blocks} texts and pictures")
     return page
 
 

@@ -42,7 +42,7 @@ def read_place(place: dict[str, Any], *, content: str | None = None, max_bytes: 
     try:
         data = _cell(place) if place["format"] in ("parquet", "arrow") else _stretch(place, max_bytes)
     except (OSError, pa.ArrowException, IndexError, KeyError, ValueError, StopIteration) as error:
-        raise MediaError(f"{path}: cannot be read: {error}") from error
+        raise MediaError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     if data is None:
         raise MediaError(f"{path}: row {place['offset']} has no bytes in {place['column']}")
     if len(data) > max_bytes:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from curation.errors import MediaError
 from curation.media.arrow_files import arrow_batches, column_values
-from curation.media.folder_files import FileFolder
+from curation.media.folder_files import FileFolder, changed_ns
 from curation.media.pair_records import NOTHING_SAID, FoundPicture, Namer, PairNames, PictureFile
 from curation.media.tar_pairs import Choose, damaged
 
@@ -44,7 +44,7 @@ def parquet_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Ite
     try:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise MediaError(f"{path}: not a Parquet file: {error}") from error
+        raise MediaError(f"{path}: not a Parquet file: {' '.join(str(error).split())}") from error
     with file:
         rows = _Rows(path, "parquet", name, names, file.schema_arrow, status)
         groups = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
@@ -142,7 +142,7 @@ class _Rows:
             picture_path = record.pop(PATH, None)
             if has_bytes:
                 place = (self._path, self._format, number, None, self.columns.bytes)
-                picture = PictureFile(*place, self._status.st_size, self._status.st_mtime_ns)
+                picture = PictureFile(*place, self._status.st_size, changed_ns(self._status))
                 if picture_path:
                     record["image_path"] = picture_path
             elif picture_path:

@@ -22,6 +22,8 @@ OF_THE_NEXT = frozenset((b"L", b"K", b"x", b"X", b"g"))
 PASSED_OVER = frozenset((b"5", b"V"))
 """Folders and volume labels."""
 REFUSED = {b"1": "a hard link", b"2": "a link", b"3": "a device", b"4": "a device", b"6": "a pipe", b"S": "sparse"}
+PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+"""How a packed tar begins, whatever it is called."""
 NO_CONTENT = PASSED_OVER | REFUSED.keys() - {b"S"}
 
 
@@ -100,7 +102,9 @@ def _walk(path: str, fd: int, end: int) -> Iterator[Member | Damage]:
                 continue
         except ValueError as error:
             if at == 0:
-                raise MediaError(f"{path}: not a tar: {error}") from error
+                packed = next((name for sign, name in PACKED.items() if block.startswith(sign)), None)
+                reason = f"{packed}; unpack it" if packed else error
+                raise MediaError(f"{path}: not a tar: {reason}") from error
             yield Damage(at, str(error))
             return
         ended = False
@@ -147,7 +151,10 @@ def _number(text: bytes) -> int:
     if text[0] & 0x80:
         return int.from_bytes(text[1:], "big") if text[0] == 0x80 else -1
     digits = text.split(b"\0", 1)[0].strip()
-    return int(digits, 8) if digits else 0
+    try:
+        return int(digits, 8) if digits else 0
+    except ValueError:
+        raise ValueError(f"{digits!r} stands where a number belongs") from None
 
 
 def _content(fd: int, start: int, size: int) -> bytes:

@@ -4,13 +4,12 @@ As WebDataset reads them and img2dataset writes them (`--output_format webdatase
 read; of a picture only where it lies.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from curation.errors import MediaError
-from curation.media.folder_files import FileFolder
+from curation.media.folder_files import FileFolder, changed_ns
 from curation.media.keyed_samples import KeyedSample, Part, keyed_samples
 from curation.media.pair_records import (
     NOTHING_SAID,
@@ -22,6 +21,7 @@ from curation.media.pair_records import (
     Said,
 )
 from curation.media.tar_members import Damage, Member, tar_members
+from curation.media.text_tables import json_object
 
 Choose = Callable[[Sequence[tuple[str, int]]], Sequence[int]]
 """Places of those to take, of the keys of all, in order."""
@@ -66,7 +66,7 @@ def tar_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iterato
 
         def picture(member: Member) -> PictureFile:
             place = (path, "tar", member.offset, member.size, None)
-            return PictureFile(*place, status.st_size, status.st_mtime_ns)
+            return PictureFile(*place, status.st_size, changed_ns(status))
 
         reader = _Reader(names, read, picture)
         for i in choose([(sample.key, sample.nth) for sample in samples]):
@@ -108,6 +108,9 @@ def folder_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iter
 
 
 def _loose(folder: FileFolder, name: str) -> LooseFile:
+    shown = name.encode(errors="backslashreplace").decode()
+    if shown != name:
+        return LooseFile(shown, "", 0, 0, "not named in UTF-8 (rename it)")
     try:
         found = folder.find(name)
     except MediaError:
@@ -123,7 +126,7 @@ def is_part(file_name: str, extensions: frozenset[str] | set[str]) -> bool:
 
 def damaged(path: str, name: str, offset: int, reason: str, ordinal: int) -> FoundPicture:
     """The damage of a file, as a row of its own. Its message names the file and the place."""
-    where = f"{path}: {reason}"
+    where = f"{path}: {' '.join(reason.split())}"
     return FoundPicture(str(offset), -1, ordinal, f"{name}@{offset}", path, None, NOTHING_SAID, where)
 
 
@@ -194,10 +197,7 @@ class _Reader:
             raise MediaError(f"{member.name} is not UTF-8: {error}") from error
 
     def _record(self, member: Part) -> dict[str, Any]:
-        try:
-            record = json.loads(self._read(member, self._names.max_text_bytes))
-        except (ValueError, RecursionError) as error:
-            raise MediaError(f"{member.name} is not JSON: {error}") from error
-        if not isinstance(record, dict):
-            raise MediaError(f"{member.name} is no JSON object")
+        record = json_object(self._read(member, self._names.max_text_bytes))
+        if isinstance(record, str):
+            raise MediaError(f"{member.name} is {record}")
         return record

@@ -13,6 +13,9 @@ from curation.errors import MediaError
 BOM = b"\xef\xbb\xbf"
 SEPARATORS = {".csv": b",", ".tsv": b"\t"}
 
+MAX_DEPTH = 100
+"""Of objects and lists in one another."""
+
 NumberedRecord = tuple[int, dict[str, Any] | str]
 """A line's number, from 1, and its record, or why it has none."""
 
@@ -35,17 +38,39 @@ def json_lines(path: str, max_bytes: int) -> Iterator[NumberedRecord]:
                         pass
                     yield number, f"a line of more than {max_bytes} bytes"
                 elif line.strip():
-                    yield number, _object(line)
+                    yield number, json_object(line)
     except OSError as error:
         raise MediaError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _object(line: bytes) -> dict[str, Any] | str:
+def json_object(data: bytes) -> dict[str, Any] | str:
+    """The object that some JSON holds, or what is wrong with it.
+
+    How deep Python reads depends on how deep it is called itself; so there is a limit, which is the same everywhere.
+    """
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        value = json.loads(data)
+    except RecursionError:
+        return f"JSON nested deeper than {MAX_DEPTH}"
+    except ValueError as error:
         return f"not JSON: {error}"
-    return value if isinstance(value, dict) else "not a JSON object"
+    if not isinstance(value, dict):
+        return "not a JSON object"
+    return f"JSON nested deeper than {MAX_DEPTH}" if _is_deeper(value, MAX_DEPTH) else value
+
+
+def _is_deeper(value: dict[str, Any], depth: int) -> bool:
+    inner: list[Any] = [value]
+    for _ in range(depth):
+        inner = [
+            one
+            for outer in inner
+            for one in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(one, (dict, list))
+        ]
+        if not inner:
+            return False
+    return True
 
 
 def csv_header(path: str, separator: bytes = b",") -> list[str]:

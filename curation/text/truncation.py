@@ -25,6 +25,8 @@ DANGLING_WORDS: dict[str, tuple[str, ...]] = {
 """Words that end no phrase, by language; "" is for all others, as which a short English text may be taken."""
 
 _ELLIPSIS = re.compile(r"(?:\.\s?\.\s?\.+|…|\.\.|。。+|⋯|\[\.\.\.\]|\(\.\.\.\)|\[…\])[\"'”’»)\]]?$")
+LONGEST_SIGN = 16
+"""Characters at the end of a text that an ellipsis may fill; of a longer run of stops the last ones are enough."""
 _BRACKETS = dict(zip("([{（【「『《〈“", ")]}）】」』》〉”", strict=True))
 
 
@@ -68,7 +70,7 @@ def truncation_sign(
     and only at the very end, without a stop. None where nothing shows.
     """
     text = text.rstrip()
-    if _ELLIPSIS.search(text):
+    if _ELLIPSIS.search(text[-LONGEST_SIGN:]):
         return "ellipsis"
     if text.endswith("\ufffd"):
         return "broken_character"

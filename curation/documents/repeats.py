@@ -1,0 +1,162 @@
+"""What comes again: pictures that many documents show, or one document twice; documents that say the same.
+
+A logo, an icon or an advertisement is in no document for what the document says. OBELICS (Laurençon et al. 2023; its
+script 06_02) drops pictures whose address comes more than ten times; MMC4 (Zhu et al. 2023) goes by perceptual hashes,
+and keeps one picture of those that look the same in a document. Here a picture is its bytes, or its perceptual hash.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from curation.diversity.duplicates import hamming_pairs
+from curation.hashing import digest
+from curation.ranges import Count
+from curation.stage import Stage, reject, with_column
+from schemas.documents import TEXT
+
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PictureSpread(Stage):
+    """Count the documents that show a picture, as it is or almost: `picture_documents`, a reduce joined by picture.
+
+    Two pictures are almost one where their perceptual hashes differ in at most `distance` bits. Each counts those near
+    to itself, not those near to these: chains of small steps connect pictures that have nothing to do with each other.
+    Rows are nodes; pictures that one document alone shows have no row.
+    """
+
+    distance: int = 4
+
+    reads = ("image_hash", "perceptual_hash")
+    writes = ("image_hash", "picture_documents")
+    packages = ("numpy",)
+
+    def __call__(self, nodes: pa.Table) -> pa.Table:
+        nodes = nodes.filter(pc.is_valid(nodes["image_hash"]))
+        pictures, first, picture = np.unique(nodes["image_hash"].to_numpy(), return_index=True, return_inverse=True)
+        looks = nodes["perceptual_hash"].take(pa.array(first))
+        look, near = _looks(looks, self.distance)
+        document = nodes["root"].combine_chunks().dictionary_encode().indices.to_numpy()
+        documents = spread(look[picture], document, near)[look]
+        several = np.flatnonzero(documents > 1)
+        columns = pa.array(pictures[several], pa.string()), pa.array(documents[several], pa.int64())
+        return pa.table(dict(zip(self.writes, columns, strict=True)))
+
+
+def _looks(hashes: pa.ChunkedArray, distance: int) -> tuple[Numbers, Numbers]:
+    """A number for how each picture looks, from 0, and pairs [n, 2] of those that are near.
+
+    One without a hash looks like no other.
+    """
+    known = hashes.is_valid().to_numpy()
+    different, of = np.unique(hashes.drop_null().cast(pa.uint64(), safe=False).to_numpy(), return_inverse=True)
+    look = np.full(len(known), -1)
+    look[known] = of
+    look[~known] = len(different) + np.arange(int((~known).sum()))
+    return look, hamming_pairs(different, distance)
+
+
+def spread(look: Numbers, document: Numbers, near: Numbers) -> Numbers:
+    """How many documents show each look or one near it, from what each node shows.
+
+    Args:
+        look, document: numbers from 0, one of each a node.
+        near: pairs of looks [n, 2].
+    """
+    shown = np.unique(np.stack([look, document], axis=1).astype(np.int64), axis=0)
+    count = int(look.max(initial=-1)) + 1
+    documents: Numbers = np.bincount(shown[:, 0], minlength=count)
+    border = np.searchsorted(shown[:, 0], np.arange(count + 1))
+    neighbours: dict[int, list[int]] = {}
+    for left, right in near.tolist():
+        neighbours.setdefault(left, [left]).append(right)
+        neighbours.setdefault(right, [right]).append(left)
+    for one, all_ in neighbours.items():
+        documents[one] = len(np.unique(np.concatenate([shown[border[i] : border[i + 1], 1] for i in all_])))
+    return documents
+
+
+@dataclass(frozen=True)
+class CommonPictures(Stage):
+    """Reject pictures that more than `max_documents` documents show (`PictureSpread`)."""
+
+    max_documents: Count = 10
+
+    reads = ("picture_documents",)
+
+    def __call__(self, images: pa.Table) -> pa.Table:
+        count, limit = images["picture_documents"], self.max_documents
+        return reject(images, pc.greater(count, limit), "common_picture", value=count, limit=limit)
+
+
+@dataclass(frozen=True)
+class OncePerDocument(Stage):
+    """Reject pictures that their document has shown before, as they are or almost; the first stays.
+
+    The rows are the pictures of whole documents. Screens of a manual and frames of a film are near to each other and
+    no repeats, so bits of the perceptual hash that may differ are few: none, unless `distance` says so.
+    """
+
+    distance: int = 0
+
+    reads = ("image_hash", "perceptual_hash")
+    packages = ("numpy",)
+
+    def __call__(self, images: pa.Table) -> pa.Table:
+        wanted = images.select(["root", "ordinal", *self.reads]).append_column("at", pa.array(range(images.num_rows)))
+        rows = wanted.sort_by([("root", "ascending"), ("ordinal", "ascending")]).to_pylist()
+        again = np.zeros(images.num_rows, bool)
+        for _, group in groupby(rows, key=lambda row: row["root"]):
+            mine = list(group)
+            seen = seen_before([(row["image_hash"], row["perceptual_hash"]) for row in mine], self.distance)
+            again[[row["at"] for row in mine]] = seen
+        return reject(images, again, "repeated_picture")
+
+
+def seen_before(pictures: Sequence[tuple[str, int | None]], distance: int) -> list[bool]:
+    """Which pictures of one document, by content and perceptual hash, stay away for one that came before and stays."""
+    kept: set[str] = set()
+    looks: list[int] = []
+    seen = []
+    for content, look in pictures:
+        near = look is not None and any((look ^ other).bit_count() <= distance for other in looks)
+        seen.append(content in kept or near)
+        if not seen[-1]:
+            kept.add(content)
+            looks += [] if look is None else [look]
+    return seen
+
+
+@dataclass(frozen=True)
+class TextsDigest(Stage):
+    """Measure what texts a document has, whatever their order, case, width and spaces: `texts_digest`.
+
+    Null where it has none, so that such documents are no one's duplicates.
+    """
+
+    reads = ("nodes",)
+    writes = ("texts_digest",)
+
+    def __call__(self, documents: pa.Table) -> pa.Table:
+        lists = documents["nodes"].combine_chunks()
+        items = pa.Table.from_struct_array(pc.list_flatten(lists))
+        is_text = pc.equal(items["node_kind"], TEXT)
+        of = pc.list_parent_indices(lists).filter(is_text.combine_chunks())
+        texts: list[set[str]] = [set() for _ in range(len(lists))]
+        for place, text in zip(of.to_pylist(), items["text"].filter(is_text).to_pylist(), strict=True):
+            texts[place].add(plain(text))
+        digests = [digest(sorted(some - {""})) if some - {""} else None for some in texts]
+        return with_column(documents, "texts_digest", digests, pa.string())
+
+
+def plain(text: str) -> str:
+    """A text by which copies are told: NFKC, casefolded, with single spaces."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
