@@ -1,8 +1,10 @@
 """The same pairs, recipe and seed give the same shards: for any runner, any order of writing, any kind of store."""
 
 import hashlib
+import io
 import random
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -65,31 +67,48 @@ def test_workers_of_ray_make_the_shards_of_one_process(
     assert version.content() == undisturbed[0].content()
 
 
-def test_tars_written_in_another_order_and_elsewhere_make_the_same_shards(
+def samples(version: Version, store: Path) -> dict[str, bytes]:
+    """The members of all shards, by their names."""
+    found: dict[str, bytes] = {}
+    for shard in version.shards:
+        with tarfile.open(fileobj=io.BytesIO(Store(store).read(shard.path))) as tar:
+            found |= {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    return found
+
+
+def test_tars_written_again_in_another_order_make_the_same_shards(
     corpus: Path, undisturbed: tuple[Version, Path], tmp_path: Path
 ) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    tars = sorted(corpus.iterdir())
+    shutil.move(corpus, tmp_path / "kept")
+    corpus.mkdir()
+    tars = sorted((tmp_path / "kept").iterdir())
     random.Random(7).shuffle(tars)
     for tar in tars:
-        shutil.copy(tar, elsewhere / tar.name)
-    assert shards(made(elsewhere, tmp_path / "store", "--runner", "inline")) == shards(undisturbed[0])
+        shutil.copy(tar, corpus / tar.name)
+    assert shards(made(corpus, tmp_path / "store", "--runner", "inline")) == shards(undisturbed[0])
 
 
 def test_a_source_that_grew_makes_the_shards_of_one_that_was_whole_at_once(
     corpus: Path, undisturbed: tuple[Version, Path], tmp_path: Path
 ) -> None:
-    growing, store = tmp_path / "growing", tmp_path / "store"
-    growing.mkdir()
-    for tar in sorted(corpus.iterdir(), reverse=True):
-        shutil.copy2(tar, growing / tar.name)
-        done = run(growing, store, "--runner", "inline")
+    store = tmp_path / "store"
+    shutil.move(corpus, tmp_path / "kept")
+    corpus.mkdir()
+    for tar in sorted((tmp_path / "kept").iterdir(), reverse=True):
+        shutil.copy(tar, corpus / tar.name)
+        done = run(corpus, store, "--runner", "inline")
         assert done.code == 0, done.err
     version = read_version(Store(store), "captions")
-    assert [(shard.path.split("/", 2)[2], shard.sha256) for shard in version.shards] == [
-        (path.split("/", 2)[2], digest) for path, digest in shards(undisturbed[0])
-    ]
+    of_version = [(path.split("/", 2)[2], digest) for path, digest in shards(version)]
+    assert of_version == [(path.split("/", 2)[2], digest) for path, digest in shards(undisturbed[0])]
+
+
+def test_a_source_that_lies_elsewhere_makes_the_same_samples(
+    corpus: Path, undisturbed: tuple[Version, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(corpus, tmp_path / "elsewhere")
+    version = made(tmp_path / "elsewhere", tmp_path / "store", "--runner", "inline")
+    assert samples(version, tmp_path / "store") == samples(*undisturbed)
 
 
 @pytest.mark.slow

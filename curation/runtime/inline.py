@@ -31,8 +31,8 @@ class InlineRunner:
             if len(earlier) >= ATTEMPTS:
                 receipt = execute(task, store, isolated(store, self.unit_timeout_s))
             else:
-                store.create(f"{marks}/{len(earlier)}", b"")
                 try:
+                    store.create(f"{marks}/{len(earlier)}", b"")
                     receipt = execute(task, store)
                 finally:
                     store.delete(f"{marks}/{len(earlier)}")
