@@ -7,7 +7,7 @@ import pytest
 
 from curation.recipe import check_recipe, read_recipe
 from dags.cli import app
-from pipelines.speech import SpeechRecipe
+from dags.dag import PIPELINES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,8 +21,13 @@ def blocks(language: str) -> list[str]:
 def test_every_recipe_of_the_readme_is_one(text: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
-    recipe = check_recipe(SpeechRecipe, read_recipe(str(path)), "README")
-    assert recipe.pipeline == "speech"
+    value = read_recipe(str(path))
+    recipe = check_recipe(PIPELINES[value["pipeline"]].recipe, value, "README")
+    assert text.startswith(f"extends: {recipe.pipeline}\n")
+
+
+def test_every_pipeline_has_a_recipe_in_the_readme() -> None:
+    assert {text.split()[1] for text in blocks("yaml")} == set(PIPELINES)
 
 
 def test_every_command_of_the_readme_exists() -> None:
