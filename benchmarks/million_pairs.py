@@ -6,7 +6,8 @@ the stages of `pipelines.captions`: concepts matched, clusters, semantic duplica
 density. Each size runs in a process of its own that starts the runner: in process, or Ray with two workers.
 
 Told are CPU seconds by node, wall seconds, and the peak of the resident memory of all processes together (shared pages
-are counted once, as /proc's PSS does), sampled four times a second.
+are counted once, as /proc's PSS does), sampled four times a second. With Ray, CPU seconds leave out its workers, which
+are no children of the process when it ends: go by wall seconds there.
 
     python benchmarks/million_pairs.py [--sizes 100000 1000000] [--dimensions 64] [--clusters 1000] [--ray] [--json]
 """

@@ -91,7 +91,7 @@ class Work(BaseModel):
     check_pairs: Positive = 20_000.0
     match_pairs: Positive = 1_000.0
     choose_pairs: Positive = 100_000.0
-    encode_bytes: Positive = 100e6
+    encode_bytes: Positive = 64e6
     shard_bytes: Positive = 256e6
 
 

@@ -112,7 +112,7 @@ class Work(BaseModel):
     check_nodes: Positive = 20_000.0
     pair_nodes: Positive = 2_000.0
     assemble_nodes: Positive = 50_000.0
-    encode_bytes: Positive = 100e6
+    encode_bytes: Positive = 64e6
     shard_bytes: Positive = 256e6
 
 

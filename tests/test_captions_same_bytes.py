@@ -95,12 +95,13 @@ def test_tars_written_in_any_order_at_once_or_one_by_one_make_the_same_shards(co
     assert shards(made(source, tmp_path / "again", "--runner", "inline")) == whole
 
 
-def test_a_source_that_lies_elsewhere_makes_the_same_samples(
+def test_a_source_that_lies_elsewhere_makes_the_same_shards(
     corpus: Path, undisturbed: tuple[Version, Path], tmp_path: Path
 ) -> None:
     shutil.copytree(corpus, tmp_path / "elsewhere")
     version = made(tmp_path / "elsewhere", tmp_path / "store", "--runner", "inline")
     assert samples(version, tmp_path / "store") == samples(*undisturbed)
+    assert shards(version) == shards(undisturbed[0])
 
 
 @pytest.mark.slow

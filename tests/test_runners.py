@@ -112,13 +112,13 @@ def test_under_ray_a_row_that_kills_its_worker_fails_alone(tmp_path: Path, two_w
 def test_under_ray_a_row_that_never_ends_fails_alone(tmp_path: Path, two_workers: Runner) -> None:
     store = Store(tmp_path)
     assert isinstance(two_workers, Kept)
-    two_workers.runner.unit_timeout_s = 3.0
+    two_workers.runner.unit_timeout_s = 6.0
     try:
         run_toy(single([SleepOn(2)], [1, 2], target=100.0), store, two_workers)
     finally:
-        two_workers.runner.unit_timeout_s = 3600.0
+        two_workers.runner.unit_timeout_s = 6.00.0
     entries = only(store)
-    assert entries.pop("item-0001")["error"] == "the process died in stage SleepOn: no result after 3 s"
+    assert entries.pop("item-0001")["error"] == "the process died in stage SleepOn: no result after 6 s"
     assert {entry["verdict"] for entry in entries.values()} == {"kept"}
 
 

@@ -5,8 +5,10 @@ A unit whose receipt is there is done. Resume, retry and idempotence are this on
 
 import json
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from curation.errors import StoreError
@@ -99,14 +101,14 @@ def split_payloads(rows: pa.Table) -> tuple[pa.Table, bytes]:
     """Take the payload column out of a table, to one blob; the rows keep where their bytes lie in it."""
     if PAYLOAD not in rows.column_names:
         return rows, b""
-    places: list[dict[str, Any] | None] = []
-    blob = bytearray()
-    for value in rows[PAYLOAD]:  # one by one: together they are large
-        data = value.as_py()
-        if data is None:
-            places.append(None)
-            continue
-        places.append({"offset": len(blob), "size": len(data), "xxh3": bytes_digest(data)})
-        blob += data
-    column = pa.array(places, PAYLOAD_PLACE)
-    return rows.set_column(rows.column_names.index(PAYLOAD), PAYLOAD, column), bytes(blob)
+    column = rows[PAYLOAD].combine_chunks().cast(pa.large_binary())
+    _, offsets, buffer = column.buffers()
+    ends = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
+    first, last = (int(ends[0]), int(ends[-1])) if len(column) else (0, 0)
+    data = memoryview(buffer or b"")[first:last]
+    places = [
+        None if missing else {"offset": start, "size": end - start, "xxh3": bytes_digest(data[start:end])}
+        for missing, (start, end) in zip(column.is_null().to_pylist(), pairwise((ends - first).tolist()), strict=True)
+    ]
+    place = rows.column_names.index(PAYLOAD)
+    return rows.set_column(place, PAYLOAD, pa.array(places, PAYLOAD_PLACE)), bytes(data)
