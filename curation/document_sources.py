@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from curation.errors import SourceError
 from curation.hashing import digest, draw
+from curation.media.folder_files import changed_ns
 from curation.rows import unreadable_id
 from schemas.documents import DOCUMENT_LISTING
 
@@ -154,4 +155,4 @@ def _status(path: Path) -> tuple[int | None, int | None]:
         status = path.stat()
     except (OSError, ValueError):
         return None, None
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, changed_ns(status)

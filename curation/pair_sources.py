@@ -188,8 +188,7 @@ def _row(source: PairSource, path: str, name: str, format_: str, states: "_State
     except UnicodeEncodeError:
         path, name = (text.encode(errors="backslashreplace").decode() for text in (path, name))
         error = f"{path}: its name is not UTF-8; rename it"
-    # By its name below the source, so that a source that was moved gives the same shards.
-    row_id = unreadable_id(name)
+    row_id = unreadable_id(path)
     return {
         "row_id": row_id,
         "root": row_id,

@@ -16,6 +16,7 @@ from pydantic import Field
 from curation.errors import SourceError
 from curation.hashing import draw
 from curation.media.audio import MAX_CHANNELS
+from curation.media.folder_files import changed_ns
 from curation.media.subtitles import Sidecars, find_sidecar, sidecars_by_stem
 from curation.rows import derived_id, unreadable_id
 from schemas.speech import LISTING
@@ -222,4 +223,4 @@ def _status(path: str | None) -> tuple[int | None, int | None]:
         status = Path(path).stat()
     except (OSError, ValueError):
         return None, None
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, changed_ns(status)

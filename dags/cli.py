@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -170,7 +171,7 @@ def audit(
         rows = ask(connection, question).to_pylist()
     if as_json:
         for row in rows:
-            sys.stdout.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+            sys.stdout.write(json.dumps(row, ensure_ascii=False, default=_json_value) + "\n")
         return
     print_rows(rows)
     if known:
@@ -187,6 +188,10 @@ def sheet(
     version: VersionOption = None,
 ) -> None:
     """Draw a contact sheet: some pictures that were kept, and some of every reason why others were not."""
+    if not out.parent.is_dir():
+        raise RecipeError(f"--out: there is no folder {out.parent}")
+    if out.exists() and not (out.is_file() and out.read_bytes()[:4] in (b"", b"\x89PNG")):
+        raise RecipeError(f"--out: {out} is there, and no PNG; it is not overwritten")
     opened = _existing(store)
     chosen = _version(opened, dataset, version)
     shown = groups(open_views(opened, chosen), chosen, per_reason)
@@ -310,6 +315,13 @@ def prove(
         return
     print_funnel(version)
     console.print(result.table())
+
+
+def _json_value(value: Any) -> Any:
+    """A value that JSON lacks: sums of whole numbers are decimals in DuckDB, and numbers here; all else is text."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return str(value)
 
 
 def _failure(uri: str, stage: str, error: str) -> str:

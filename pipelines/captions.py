@@ -195,7 +195,7 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
 
 def checks(recipe: CaptionsRecipe) -> list[Stage]:
     """What is asked of a pair's text, then of its picture, each by itself."""
-    allowed = [AllowedLicence(recipe.allow_licences)] if recipe.allow_licences else []
+    allowed = [AllowedLicence(recipe.allow_licences)] if recipe.allow_licences is not None else []
     texts = recipe.text.stages() if recipe.text else []
     pictures = [recipe.size, recipe.quality, *([recipe.usable] if recipe.usable else [])]
     leaks = recipe.decontaminate

@@ -205,7 +205,7 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
 
 def document_checks(recipe: DocumentsRecipe) -> list[Stage]:
     """What is asked of a document as a whole, cheap checks first."""
-    allowed = [AllowedLicence(recipe.allow_licences)] if recipe.allow_licences else []
+    allowed = [AllowedLicence(recipe.allow_licences)] if recipe.allow_licences is not None else []
     compared = [TextsDigest()] if recipe.repeats.documents else []
     return [*allowed, recipe.shape, *(stage for _, stage in recipe.document if stage is not None), *compared]
 

@@ -140,7 +140,7 @@ def speech(recipe: SpeechRecipe, limit: int | None = None) -> Pipeline:
 
 def allowed(recipe: SpeechRecipe) -> tuple[AllowedLicence, ...]:
     """The gate for licences of sources, where the recipe names any."""
-    return (AllowedLicence(recipe.allow_licences),) if recipe.allow_licences else ()
+    return (AllowedLicence(recipe.allow_licences),) if recipe.allow_licences is not None else ()
 
 
 def reads_subtitles(recipe: SpeechRecipe) -> bool:

@@ -225,6 +225,17 @@ def test_a_pair_is_withdrawn_by_the_url_that_it_came_from(corpus: Path, tmp_path
     assert "000000007" not in kept(tmp_path) and len(kept(tmp_path)) == 59
 
 
+def test_a_file_that_is_withdrawn_takes_none_of_its_name_with_it(tmp_path: Path) -> None:
+    for name, first in (("a", 0), ("b", 50)):
+        write_tars(tmp_path / name, pairs(4, first=first))
+    store = tmp_path / "store"
+    write_tars(tmp_path / "a" / "more", pairs(2, first=90))
+    assert run(tmp_path / "a", store, *QUIET).code == 0
+    assert curate("withdraw", "--source", str(tmp_path / "a" / "00000.tar"), "--store", str(store)).code == 0
+    assert run(tmp_path / "b", store, *QUIET).code == 0
+    assert kept(store) == {f"{n:09d}" for n in range(50, 54)}
+
+
 def test_a_first_look_takes_as_many_pairs_as_it_says(corpus: Path, tmp_path: Path) -> None:
     assert run(corpus, tmp_path, *QUIET, more=("--limit", "9")).code == 0
     assert len(kept(tmp_path)) == 9

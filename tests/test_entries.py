@@ -19,6 +19,7 @@ from PIL import Image
 from curation.hashing import bytes_digest
 from curation.media.places import read_place
 from curation.pair_sources import PairSource, list_pairs
+from curation.rows import source_id
 from curation.runtime.chain import check_chain, run_chain
 from curation.stage import undecided
 from curation.vision.entries import OneRowPerPair, ReadEntries, ScanImage, read_entries
@@ -629,8 +630,7 @@ def test_the_same_pair_under_several_names_is_one_with_all_terms(tmp_path: Path)
     shared = next(row for row in good if row["caption"] == "caption 1")
     assert shared["occurrences"] == [f"{name}.tar/k" for name in "abcd"]
     assert (shared["name"], shared["licence"], shared["consent"]) == ("a.tar/k", "CC0-1.0; MIT", "given")
-    listing = {row["name"]: row["row_id"] for row in list_pairs(PairSource(path=str(tmp_path))).to_pylist()}
-    assert (shared["root"], shared["ordinal"]) == (listing["a.tar"], 0)
+    assert (shared["root"], shared["ordinal"]) == (source_id(["file", "a.tar"]), 0)
 
 
 def test_no_text_and_an_empty_text_are_not_the_same_pair(tmp_path: Path) -> None:

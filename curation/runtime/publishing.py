@@ -110,7 +110,9 @@ def judge(nodes: Sequence[NodeRecord], max_failed_share: float) -> str:
     if not listed or emptied is None:
         return ""
     worst = max(((n, r) for counts in emptied.reasons.values() for r, n in counts.items()), default=None)
-    why = f"most of all for {worst[1]}" if worst else "all failed; `curate audit` tells how"
+    sampled = any(counts.get(SAMPLED_OUT) for counts in emptied.counts.values())
+    rest = "most of all sampled out" if sampled else "all failed; `curate audit` tells how"
+    why = f"most of all for {worst[1]}" if worst else rest
     return f"nothing was kept of {listed} files: at {emptied.name} every row went, {why}"
 
 

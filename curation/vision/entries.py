@@ -148,7 +148,9 @@ class _Entries:
         missing = pa.array([path is None for path, *_ in self._places])
         columns = {name: pa.array(values, ENTRY.field(name).type) for name, values in self._columns.items()}
         columns |= {
-            "root": pa.repeat(listed, count),
+            # By its name below the source, so that a source that was moved gives the same shards. The file's own id
+            # goes by its path: every source has a 00000.tar, and that of one is withdrawn without the others.
+            "root": pa.repeat(source_id(["file", self._file["name"]]), count),
             "kind": pa.repeat("entry", count),
             "parents": pa.array([[listed]] * count, ENTRY.field("parents").type),
             "place": pa.StructArray.from_arrays(fields, fields=list(PLACE), mask=missing),
