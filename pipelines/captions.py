@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from curation.decontamination.recipe import Decontamination
 from curation.diversity.clusters import CheckEmbedding, Clusters
-from curation.diversity.concept_report import ConceptReport
+from curation.diversity.concept_report import ConceptReport, TailReport
 from curation.diversity.concepts import STARTER, ConceptBalance, KeepProbability, Limits, MatchConcepts
 from curation.diversity.density import DensityPruning, KeepDense
 from curation.diversity.duplicates import PerceptualDuplicates, RejectDuplicates, SemanticDuplicates
@@ -180,6 +180,7 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
         lexicon, limits, seed = recipe.concepts.lexicon, recipe.concepts.limits, recipe.concepts.seed
         steps.reduce("concepts", KeepProbability(lexicon, limits))
         steps.reduce("concept_balance", ConceptReport(lexicon, limits, seed), joins=("concepts",))
+        steps.reduce("tail_coverage", TailReport(lexicon, limits, seed), joins=("concepts",))
         steps.then(ConceptBalance(seed, recipe.concepts.keep_unmatched), joins=("concepts",))
     if recipe.density:
         steps.map("balanced", choose)

@@ -45,7 +45,8 @@ ENTRY = pa.schema(
         field("modified_ns", pa.int64(), "when that file was changed last", unit="ns"),
     ]
 )
-"""One row a pair as it stands in a file; `kind` is entry, `root` the listed file, `ordinal` its place there."""
+"""One row a pair as it stands in a file; `kind` is entry, `root` stands for the file by its name, `ordinal` for the
+place there."""
 
 PAIR = pa.schema(
     [

@@ -192,6 +192,11 @@ def test_doubling_t_keeps_every_pair_that_was_kept_and_who_is_not_drawn_is_sampl
         assert abs(row["kept"] - row["expected"]) <= 4 * row["deviation"] + 1e-9
         if row["count"] <= row["t"]:
             assert row["kept"] == row["count"]
+    [tail] = audit(tmp_path / "store", "from tail_coverage where language = 'en'")
+    assert tail["matches_before"] == sum(row["count"] for row in balance)
+    assert tail["matches_after"] == sum(row["kept"] for row in balance)
+    assert tail["tail_entries"] == tail["tail_entries_whole"] > 0
+    assert tail["tail_share_after"] > tail["tail_share_before"]
 
 
 def test_a_licence_that_is_not_allowed_is_named(tmp_path: Path) -> None:

@@ -48,6 +48,16 @@ class ConceptReport(Stage):
         return concept_balance(pairs["concepts"], probabilities, kept, counts, self.limits.of(counts))
 
 
+@dataclass(frozen=True)
+class TailReport(ConceptReport):
+    """How much of each language lies in the tail, before that draw and after it (TAIL_COVERAGE); a reduce."""
+
+    writes = tuple(TAIL_COVERAGE.names)
+
+    def __call__(self, pairs: pa.Table) -> pa.Table:
+        return tail_coverage(super().__call__(pairs))
+
+
 def concept_balance(
     concepts: pa.Array | pa.ChunkedArray,
     probabilities: NDArray[np.float64],
