@@ -22,7 +22,8 @@ from curation.proving.ranking import area_under_curve
 from curation.proving.verdicts import NOT_FOUND, Verdict, Verdicts, accounting_problems, is_lost
 
 QUESTIONS = (
-    "select e.row_id, l.name as file, e.key from entries e join listing l on e.root = l.row_id",
+    "select e.row_id, l.name as file, e.key"
+    " from entries e join lineage on child = e.row_id join listing l on parent = l.row_id",
     "from ledger",
     "from lineage",
     "select row_id, similarity from matched",
