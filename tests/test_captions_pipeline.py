@@ -1,7 +1,9 @@
 """The pipeline of image-text pairs, as its users run it: what is broken, what is run again, what comes out."""
 
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 from small_corpus import Answer, audit, curate
 from small_pairs import QUIET, Pair, caption, pairs, picture, spoilt, write_folder, write_tars
 
@@ -105,10 +108,7 @@ def test_the_bytes_of_pictures_come_through_untouched(corpus: Path, tmp_path: Pa
 
 
 def test_pictures_are_encoded_again_only_where_the_recipe_asks(corpus: Path, tmp_path: Path) -> None:
-    import io
-
     import webdataset
-    from PIL import Image
 
     assert run(corpus, tmp_path, *QUIET, "picture={format: webp, max_side: 120, quality: 80}").code == 0
     [sample, *_] = webdataset.WebDataset(str(tmp_path / "captions/1/webp/train-000000.tar"), shardshuffle=False)
@@ -246,18 +246,53 @@ def test_a_first_look_takes_as_many_pairs_as_it_says(corpus: Path, tmp_path: Pat
     assert len(kept(tmp_path)) == 9
 
 
-def test_the_shards_load_in_datasets_and_duckdb(corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.ray
+@pytest.mark.slow
+def test_every_loader_of_the_card_reads_the_pictures_as_they_were(corpus: Path, tmp_path: Path) -> None:
     assert run(corpus, tmp_path / "store", *QUIET).code == 0
     folder = tmp_path / "store/captions/1"
-    text = (folder / "README.md").read_text()
-    snippets = text.split("### datasets\n\n```python\n")[1].split("```")[0]
+    card = (folder / "README.md").read_text()
+    snippets = dict(re.findall(r"^### (.+?)\n\n```python\n(.*?)^```$", card, re.MULTILINE | re.DOTALL))
+    sizes = sorted(len(pair.picture) for pair in pairs(60))
     offline: dict[str, str] = {"HF_DATASETS_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
-    command = [sys.executable, "-c", snippets]
-    done = subprocess.run(command, cwd=folder, env=os.environ | offline, capture_output=True, text=True, check=False)
-    lines = [line for line in done.stdout.splitlines() if " " in line]
-    assert len(lines) == 60, done.stderr[-2000:]
-    index = audit(tmp_path / "store", "select min(width) width, count(*) n from packed")
-    assert index == [{"width": 240, "n": 60}]
+    for loader in ("webdataset", "datasets", "Ray", "DuckDB, and one part out of a shard"):
+        words = [sys.executable, "-c", snippets[loader]]
+        done = subprocess.run(words, cwd=folder, env=os.environ | offline, capture_output=True, text=True, check=False)
+        said = re.findall(r"^[0-9a-f]{32} (\d+)$", done.stdout, re.MULTILINE)
+        assert sorted(map(int, said)) == sizes, f"{loader}: {done.stderr[-2000:]}"
+
+
+def test_captions_are_clustered_by_their_texts_alone_where_no_picture_is_embedded(corpus: Path, tmp_path: Path) -> None:
+    texts = ("embedder=null", "text_embedder=hashed-ngrams", "clusters.clusters=4", "semantic=null", "concepts=null")
+    assert run(corpus, tmp_path, *texts, "resampling={quality: null, whole_until: 5, alpha: 0}").code == 0
+    assert not any("EmbedImage" in name for name in Store(tmp_path).names("measures"))
+    [found] = audit(tmp_path, "select count(distinct cluster) n from encoded")
+    assert found["n"] == 4
+    assert counted(tmp_path, "encoded").keys() == {"kept", "sampled_out"}
+
+
+def test_density_keeps_exactly_its_share(corpus: Path, tmp_path: Path) -> None:
+    texts = ("embedder=null", "text_embedder=hashed-ngrams", "clusters.clusters=4", "semantic=null", "concepts=null")
+    assert run(corpus, tmp_path, *texts, "resampling=null", "density={keep_fraction: 0.35}").code == 0
+    assert counted(tmp_path, "encoded") == {"kept": 21, "sampled_out": 39}
+    reasons = audit(tmp_path, "select distinct reason from ledger where verdict = 'sampled_out'")
+    assert reasons == [{"reason": "density_pruned"}]
+
+
+def test_pictures_that_are_pages_of_text_are_dropped_where_a_reader_is_asked(tmp_path: Path) -> None:
+    page = Image.new("RGB", (420, 300), "white")
+    lines = ("The harbour was quiet this morning", "and nobody had seen the old boat", "since the storm of last winter")
+    for number, line in enumerate(lines * 3):
+        ImageDraw.Draw(page).text((6, 4 + 32 * number), line, fill="black", font=ImageFont.load_default(25))
+    sink = io.BytesIO()
+    page.save(sink, "jpeg", quality=92)
+    write_tars(tmp_path / "in", [*pairs(3), Pair("page", sink.getvalue(), caption(9))])
+    done = run(tmp_path / "in", tmp_path / "store", *QUIET, "text_reader=rapidocr")
+    assert done.code == 0, done.err
+    told = audit(tmp_path / "store", "select uri, reason from ledger where verdict = 'rejected'")
+    assert [(row["uri"].rsplit("/", 1)[1], row["reason"]) for row in told] == [("page.jpg", "picture_is_text")]
+    [read] = audit(tmp_path / "store", "select picture_text from matched where picture_text like '%harbour%'")
+    assert "nobody had seen" in read["picture_text"]
 
 
 @pytest.mark.slow

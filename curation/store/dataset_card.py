@@ -149,7 +149,7 @@ from glob import glob
 
 import ray
 
-samples = ray.data.read_webdataset(sorted(glob("{name}/{split}-*.tar")))
+samples = ray.data.read_webdataset(sorted(glob("{name}/{split}-*.tar")), decoder=None)
 for sample in samples.iter_rows():
     print(sample["__key__"], len(sample["{media}"]))
 """,
