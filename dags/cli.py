@@ -102,6 +102,7 @@ def run(
     limit: LimitOption = None,
     runner: Annotated[RunnerName, typer.Option(help="ray, or inline: in this process.")] = RunnerName.ray,
     workers: Annotated[int | None, typer.Option(min=1, help="Slots; one per CPU by default.")] = None,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs, or a share of one, that each slot asks for.")] = 0.0,
     address: Annotated[
         str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; local by default.")
     ] = None,
@@ -112,7 +113,7 @@ def run(
     job = read_job(recipe, set_, limit)
     chosen: Runner = InlineRunner(unit_timeout_s)
     if runner is RunnerName.ray:
-        chosen = RayRunner(workers=workers, address=address, unit_timeout_s=unit_timeout_s)
+        chosen = RayRunner(workers=workers, address=address, slot_gpus=gpus, unit_timeout_s=unit_timeout_s)
     with LiveProgress(console) as progress:
         version, is_new = run_job(job, Store(store), chosen, progress, retry_failed=retry_failed)
     print_funnel(version)
