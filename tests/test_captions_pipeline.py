@@ -255,6 +255,7 @@ def test_every_loader_of_the_card_reads_the_pictures_as_they_were(corpus: Path, 
     snippets = dict(re.findall(r"^### (.+?)\n\n```python\n(.*?)^```$", card, re.MULTILINE | re.DOTALL))
     sizes = sorted(len(pair.picture) for pair in pairs(60))
     offline: dict[str, str] = {"HF_DATASETS_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
+    offline["RAY_ADDRESS"] = "local"  # not the cluster of a test beside this one
     for loader in ("webdataset", "datasets", "Ray", "DuckDB, and one part out of a shard"):
         words = [sys.executable, "-c", snippets[loader]]
         done = subprocess.run(words, cwd=folder, env=os.environ | offline, capture_output=True, text=True, check=False)

@@ -35,10 +35,18 @@ class InlineRunner:
                     store.create(f"{marks}/{len(earlier)}", b"")
                     receipt = execute(task, store)
                 finally:
-                    store.delete(f"{marks}/{len(earlier)}")
+                    _unmark(store, f"{marks}/{len(earlier)}")
             for mark in earlier:
                 store.delete(mark)
             landed(task, receipt)
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+def _unmark(store: Store, mark: str) -> None:
+    try:
+        store.delete(mark)
+    except KeyboardInterrupt:  # in the midst of it; a mark that stayed would count as a death
+        store.delete(mark)
+        raise

@@ -145,11 +145,12 @@ for sample in samples:
     print(sample["__key__"], len(sample["{media}"]))
 """,
         "Ray": f"""\
-from glob import glob
+from pathlib import Path
 
 import ray
 
-samples = ray.data.read_webdataset(sorted(glob("{name}/{split}-*.tar")), decoder=None)
+shards = sorted(map(str, Path("{name}").resolve().glob("{split}-*.tar")))
+samples = ray.data.read_webdataset(shards, decoder=None)
 for sample in samples.iter_rows():
     print(sample["__key__"], len(sample["{media}"]))
 """,
