@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from curation.errors import CurateError, StoreError
 from curation.store.objects import Store
+from curation.store.parts import PartFile, read_part_table
 from curation.store.versions import Version
 
 
@@ -32,13 +33,12 @@ def open_views(store: Store, version: Version) -> duckdb.DuckDBPyConnection:
     connection.execute("set enable_external_access = false")
     for role in ("ledger", "lineage"):
         receipts = [receipt for node in version.nodes for receipt in version.receipts(node.name)]
-        paths = [receipt.files[role].path for receipt in receipts if role in receipt.files]
-        _view(connection, store, role, paths)
+        _view(connection, store, role, [receipt.files[role] for receipt in receipts if role in receipt.files])
     for node in version.nodes:
         receipts = version.receipts(node.name)
         roles = ("rows", "table", "index")
-        paths = [receipt.files[role].path for receipt in receipts for role in roles if role in receipt.files]
-        _view(connection, store, node.name, paths)
+        files = [receipt.files[role] for receipt in receipts for role in roles if role in receipt.files]
+        _view(connection, store, node.name, files)
     shards = pa.Table.from_pylist([vars(shard) for shard in version.shards])
     if shards.num_rows:
         connection.register("shards", shards)
@@ -92,14 +92,16 @@ def everything_about(connection: duckdb.DuckDBPyConnection, nodes: Sequence[str]
     return {}
 
 
-def _view(connection: duckdb.DuckDBPyConnection, store: Store, name: str, paths: list[str]) -> None:
-    if not paths:
+def _view(connection: duckdb.DuckDBPyConnection, store: Store, name: str, listed: list[PartFile]) -> None:
+    if not listed:
         return
     if not store.is_local:
-        tables = [store.read_table(path) for path in paths]
+        tables = [read_part_table(store, file) for file in listed]
         connection.register(name, pa.concat_tables(tables, promote_options="default"))
         return
-    files = ", ".join("'" + str(store.local_path(path)).replace("'", "''") + "'" for path in paths)
+    for file in listed:
+        store.check(file.path, file.xxh3)
+    files = ", ".join("'" + str(store.local_path(file.path)).replace("'", "''") + "'" for file in listed)
     try:
         connection.execute(f'create view "{name}" as from read_parquet([{files}], union_by_name = true)')
     except duckdb.Error as error:

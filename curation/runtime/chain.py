@@ -40,12 +40,14 @@ class Outcome:
         ledger: one row per row that went in or was made.
         lineage: (child, parent) edges.
         timings: CPU seconds by stage.
+        remarks: what a person should know of it (damage that was repaired).
     """
 
     rows: pa.Table
     ledger: pa.Table
     lineage: pa.Table
     timings: dict[str, float] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -252,6 +254,7 @@ def _in_order(outcome: Outcome) -> Outcome:
         ledger=outcome.ledger.sort_by("row_id"),
         lineage=outcome.lineage.sort_by([("child", "ascending"), ("parent", "ascending")]),
         timings=outcome.timings,
+        remarks=outcome.remarks,
     )
 
 
@@ -294,6 +297,7 @@ def join_outcomes(outcomes: Sequence[Outcome]) -> Outcome:
             ledger=pa.concat_tables([o.ledger for o in outcomes]),
             lineage=pa.concat_tables([o.lineage for o in outcomes]),
             timings=timings,
+            remarks=[remark for o in outcomes for remark in o.remarks],
         )
     )
 
