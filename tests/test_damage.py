@@ -1,5 +1,6 @@
 """Content that is used is content that was checked: no flipped bit of a store reaches a new version unsaid."""
 
+import os
 import random
 import shutil
 from pathlib import Path
@@ -18,8 +19,8 @@ from curation.store.parts import find_receipt, put_bytes
 from curation.store.versions import Version, read_version, version_numbers
 
 VALUES = [number * 7 % 101 for number in range(24)]
-FLIPS = 60
-"""Of each kind of object."""
+FLIPS = int(os.environ.get("CURATE_FLIPS", "6"))
+"""Of each kind of object that is much read; a third as many of the others. `CURATE_FLIPS=60` makes 560."""
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +86,10 @@ def test_every_kind_of_object_of_a_store_is_flipped(clean: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_flipped_bit_reaches_a_new_version_unsaid(
-    clean: Path, wanted: list[str], tmp_path: Path, kind: str
-) -> None:
+def test_no_flipped_bit_reaches_a_new_version_unsaid(clean: Path, wanted: list[str], tmp_path: Path, kind: str) -> None:
     draw = random.Random(kind)
     names = objects_by_kind(Store(clean))[kind]
-    for number in range(FLIPS if kind in ("rows", "ledger", "measures", "shard", "_versions") else FLIPS // 3):
+    for number in range(FLIPS if kind in ("rows", "ledger", "measures", "shard", "_versions") else -(-FLIPS // 3)):
         folder = tmp_path / str(number)
         shutil.copytree(clean, folder)
         store = Store(folder)
@@ -173,8 +172,9 @@ def test_a_withdrawal_copies_no_damage_into_a_clean_shard(clean: Path, tmp_path:
     node = "packed" if role in ("shard", "index") else "encoded"
     files = [receipt.files[role].path for receipt in version.receipts(node) if role in receipt.files]
     for name in files:
-        for bit in range(0, 8 * store.local_path(name).stat().st_size, 4096):
-            flip(store.local_path(name), bit)
+        data = store.read(name)
+        store.delete(name)
+        store.create(name, bytes(byte ^ 1 for byte in data))
     with pytest.raises(StoreError, match="is damaged"):
         withdraw(store, version, withdrawal)
     assert version_numbers(store, "toy") == [1]

@@ -1,8 +1,7 @@
-"""A store that a stranger wrote: no path in it leads out of it, on disk or on S3, and whatever is wrong is one error."""
+"""A store that a stranger wrote: no path in it leads out of it, on disk or on S3; whatever is wrong is one error."""
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,10 @@ HOSTILE: dict[str, Change] = {
     **{f"rows at {path}": lambda m, path=path: file_of(m, "rows").update(path=path) for path in OUTSIDE},
     **{f"blob at {path}": lambda m, path=path: file_of(m, "blob").update(path=path) for path in OUTSIDE},
     **{f"ledger at {path}": lambda m, path=path: file_of(m, "ledger").update(path=path) for path in OUTSIDE},
-    **{f"shard file at {path}": lambda m, path=path: file_of(m, "shard", "packed").update(path=path) for path in OUTSIDE},
+    **{
+        f"shard file at {path}": lambda m, path=path: file_of(m, "shard", "packed").update(path=path)
+        for path in OUTSIDE
+    },
     **{f"part is {path}": lambda m, path=path: some_part(m).update(part=path) for path in OUTSIDE},
     "backslashes": lambda m: m["shards"][0].update(path="toy\\1\\..\\..\\victim\\secret"),
     "control characters": lambda m: m["shards"][0].update(path="toy/1/\x1b[2Jtrain.tar"),
@@ -116,7 +118,9 @@ def test_a_hostile_manifest_is_one_error_and_nothing_beside_the_store_is_touched
     assert state(place) == before
 
 
-@pytest.mark.parametrize("dataset", ["../victim", "/etc", "..", ".", "a/../../victim", "toy/../toy", "x\0", "toy//x", "\\"])
+@pytest.mark.parametrize(
+    "dataset", ["../victim", "/etc", "..", ".", "a/../../victim", "toy/../toy", "x\0", "toy//x", "\\"]
+)
 def test_a_dataset_that_is_no_name_is_refused(place: Path, dataset: str) -> None:
     before = state(place)
     with pytest.raises(StoreError):
@@ -144,7 +148,18 @@ WRITING: dict[str, Callable[[Store, str], object]] = {
     "link": lambda store, name: store.link("toy/_versions/1.json", name),
     "writing": lambda store, name: store.writing(name).__enter__(),
 }
-NAMES = ["/etc/passwd", "../victim/secret", "toy/../../victim/secret", "", ".", "toy//x", "toy/./x", "a\\b", "a\0b", "a\nb"]
+NAMES = [
+    "/etc/passwd",
+    "../victim/secret",
+    "toy/../../victim/secret",
+    "",
+    ".",
+    "toy//x",
+    "toy/./x",
+    "a\\b",
+    "a\0b",
+    "a\nb",
+]
 
 
 @pytest.mark.parametrize("way", [*READING, *(f"write: {name}" for name in WRITING)])
@@ -241,7 +256,9 @@ def test_a_hostile_receipt_is_one_error(place: Path, name: str) -> None:
         run_toy(pipeline(items(range(12))), store)
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"null", b"\xff\xfe", b'{"nodes": 3}', b"[" * 100_000, seal({}), seal({"part": 3})])
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"null", b"\xff\xfe", b'{"nodes": 3}', b"[" * 100_000, seal({}), seal({"part": 3})]
+)
 @pytest.mark.parametrize("kind", ["manifest", "receipt", "began", "withdrawn", "claim"])
 def test_garbage_in_any_json_of_a_store_is_one_line(place: Path, kind: str, data: bytes) -> None:
     store = Store(place / "store")
@@ -254,15 +271,12 @@ def test_garbage_in_any_json_of_a_store_is_one_line(place: Path, kind: str, data
     }[kind]
     store.delete(path)
     store.create(path, data)
-    script = "import sys; sys.path[:0] = ['tests', '.']; from toy import *; run_toy(pipeline(items(range(13))), Store(sys.argv[1]))"
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(place / "store")], cwd=Path(__file__).parents[1], capture_output=True, text=True
-    )
-    last = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ""
-    if kind in ("manifest", "withdrawn"):
-        assert done.returncode == 1 and last.startswith("curation.errors.StoreError") and path in last, last
+    try:
+        run_toy(pipeline(items(range(13))), store)
+    except StoreError as error:
+        assert path in str(error) and kind != "began"
     else:
-        assert done.returncode == 0 or "StoreError" in last, last
+        assert kind not in ("manifest", "withdrawn")
     for command in (["verify", "--dataset", "toy"], ["status"]):
         said = curate(*command, "--store", str(place / "store"))
         assert "Traceback" not in said.out + said.err and said.code in (0, 1, 4), said

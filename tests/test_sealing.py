@@ -9,7 +9,9 @@ from curation.errors import StoreError
 from curation.sealing import seal, typed, unseal
 
 TEXT = st.text(st.characters(codec=None), max_size=12)
-VALUES = st.recursive(st.none() | st.booleans() | st.integers() | TEXT, lambda some: st.lists(some) | st.dictionaries(TEXT, some))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXT, lambda some: st.lists(some) | st.dictionaries(TEXT, some)
+)
 
 
 @dataclass(frozen=True)

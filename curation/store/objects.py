@@ -308,7 +308,10 @@ class Store:
         Raises:
             StoreError: besides, if the name is taken by an object that is damaged.
         """
-        with self._writing(folder, lambda: content.name.rpartition("/")[2], f"{folder}/{role}{suffix}") as (file, taken):
+        with self._writing(folder, lambda: content.name.rpartition("/")[2], f"{folder}/{role}{suffix}") as (
+            file,
+            taken,
+        ):
             content = ContentFile(file, folder, role, suffix)
             yield content
         if taken:

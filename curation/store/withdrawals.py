@@ -16,8 +16,6 @@ REASON = "withdrawn"
 """In the ledger, for a row that was withdrawn."""
 
 
-
-
 class WithdrawnSince(StoreError):
     """Something was withdrawn after a run, or another withdrawal, had read what was; it begins again."""
 

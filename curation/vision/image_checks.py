@@ -201,9 +201,7 @@ def at_side(grey: Image.Image, side: int) -> Image.Image:
 
 def sampled(picture: Image.Image) -> Image.Image:
     """Pixels of a picture, as they are, in a grid of at most `SAMPLE_SIDE` a side: plenty for a count of colours."""
-    return picture.resize(
-        (min(picture.width, SAMPLE_SIDE), min(picture.height, SAMPLE_SIDE)), Image.Resampling.NEAREST
-    )
+    return picture.resize((min(picture.width, SAMPLE_SIDE), min(picture.height, SAMPLE_SIDE)), Image.Resampling.NEAREST)
 
 
 def contrast(grey: Image.Image, sample: Image.Image) -> float:
