@@ -82,6 +82,7 @@ BENCHMARKS = (
     Benchmark("images", ("--sizes", "2000", "6000", "--peer-sizes", "1000", "3000")),
     Benchmark("concepts", ("--captions", "4000", "--rounds", "3")),
     Benchmark("density", ("--rows", "20000")),
+    Benchmark("checked_reads", ("--pairs", "400", "--times", "3")),
     Benchmark("million_pairs", ("--sizes", "20000", "100000")),
 )
 
@@ -145,6 +146,10 @@ COMPARISONS = (
     Comparison(
         "density", "density quotas: their sum over N", "quotas.sum", "quotas.total", "rows", "quotas.sum_to_total",
         at_least=1, at_most=1,
+    ),
+    Comparison(
+        "checked_reads", "a run that finds everything done: checks over all of it", "checks_cpu_s", "cached_cpu_s",
+        "CPU s", "share_of_process", at_most=0.02,
     ),
     Comparison(
         "million_pairs", "many pairs over few: CPU time", "many.cpu_s", "few.cpu_s", "CPU s", "cpu_s_ratio",

@@ -94,7 +94,9 @@ class Store:
         Raises:
             StoreError: the name, or a link on the way, leads out of the store.
         """
-        path = self._entry(name)
+        if not self.is_local:
+            raise StoreError(f"{self.root} is not a local store")
+        path = Path(self.root) / object_name(name)
         self._inside(path, name)
         return path
 
