@@ -9,10 +9,12 @@ import duckdb
 import pyarrow as pa
 from PIL import Image, ImageDraw, ImageFont
 
+from curation.audit.views import answer, columns_of
 from curation.errors import EngineMissing, MediaError, SourceError
 from curation.hashing import draw
 from curation.media.images import decode_image
 from curation.media.places import read_place
+from curation.sql import identifier
 from curation.store.versions import Version
 
 TILE = 132
@@ -57,28 +59,28 @@ def groups(views: duckdb.DuckDBPyConnection, version: Version, per_reason: int) 
         raise SourceError(f"version {version.name} has no pictures to show")
     # Whoever was kept by the last node that saw pictures was kept; a verdict before it is the only one of its row.
     pictures = " union all by name ".join(
-        f'select row_id, uri, place, image_hash, {_text_of(views, node)} as text, {number} as number from "{node}" '
-        "where place is not null"
+        f"select row_id, uri, place, image_hash, {_text_of(views, node)} as text, {number} as number "
+        f"from {identifier(node)} where place is not null"
         for number, node in enumerate(nodes)
     )
     question = f"""
         with pictures as ({pictures}),
         last as (select * from pictures qualify row_number() over (partition by row_id order by number desc) = 1),
         decided as (
-            select row_id, verdict, reason, value, "limit", error from ledger where verdict <> 'kept'
-            union all select row_id, 'kept', '', null, null, null from "{nodes[-1]}" where verdict = 'kept'
+            select row_id, verdict, reason, value, threshold, error from ledger where verdict <> 'kept'
+            union all select row_id, 'kept', '', null, null, null from {identifier(nodes[-1])} where verdict = 'kept'
         )
-        select d.verdict, coalesce(d.reason, '') as reason, d.value, d."limit", d.error, p.* exclude (number)
+        select d.verdict, coalesce(d.reason, '') as reason, d.value, d.threshold, d.error, p.* exclude (number)
         from decided d join last p using (row_id)
     """
     # Who is shown is drawn from ids alone: of a million rows, texts and places are not looked at.
     ids: dict[tuple[str, str], list[str]] = {}
-    for row_id, verdict, reason in views.sql(f"select row_id, verdict, reason from ({question})").fetchall():
-        ids.setdefault((verdict, reason), []).append(row_id)
+    for row in answer(views, f"select row_id, verdict, reason from ({question})").to_pylist():
+        ids.setdefault((row["verdict"], row["reason"]), []).append(row["row_id"])
     drawn = {key: sorted(found, key=lambda row_id: draw(0, row_id, "sheet"))[:per_reason] for key, found in ids.items()}
     wanted = pa.table({"row_id": pa.array([row_id for some in drawn.values() for row_id in some], pa.string())})
     views.register("shown_on_the_sheet", wanted)
-    shown = views.sql(f"from ({question}) semi join shown_on_the_sheet using (row_id)").to_arrow_table().to_pylist()
+    shown = answer(views, f"from ({question}) semi join shown_on_the_sheet using (row_id)").to_pylist()
     views.unregister("shown_on_the_sheet")
     rows = {(row["row_id"], row["verdict"], row["reason"]): row for row in shown}
     order = sorted(ids, key=lambda key: (key[0] != "kept", -len(ids[key]), key))
@@ -128,8 +130,8 @@ def _lines(row: dict[str, Any], font: ImageFont.FreeTypeFont) -> list[str]:
     """What decided, then the text, in as many lines as there is room for."""
     said: list[str] = []
     if row["value"] is not None:
-        limit = "" if row["limit"] is None else f", limit {row['limit']:.3g}"
-        said += _wrapped(f"{row['value']:.3g}{limit}", font, TILE)
+        threshold = "" if row["threshold"] is None else f", threshold {row['threshold']:.3g}"
+        said += _wrapped(f"{row['value']:.3g}{threshold}", font, TILE)
     said += _wrapped(_drawable(_plain(row["text"] or ""), font), font, TILE)
     return said[:TEXT_LINES]
 
@@ -185,14 +187,9 @@ def _plain(text: str) -> str:
 
 
 def _has_place(views: duckdb.DuckDBPyConnection, node: str) -> bool:
-    return {"place", "image_hash", "verdict"} <= _columns(views, node)
+    return {"row_id", "uri", "place", "image_hash", "verdict"} <= set(columns_of(views, node))
 
 
 def _text_of(views: duckdb.DuckDBPyConnection, node: str) -> str:
-    names = [name for name in ("text", "caption") if name in _columns(views, node)]
+    names = [name for name in ("text", "caption") if name in set(columns_of(views, node))]
     return f"coalesce({', '.join(names)})" if names else "null"
-
-
-def _columns(views: duckdb.DuckDBPyConnection, node: str) -> set[str]:
-    question = "select column_name from duckdb_columns() where table_name = $1"
-    return {row[0] for row in views.execute(question, [node]).fetchall()}

@@ -16,8 +16,10 @@ from typing import Any
 import yaml
 
 from curation.errors import StageError
+from curation.store.tar_shards import EXTENSION
 
 SUBSET_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+SPLIT_NAME = re.compile(r"[a-z][a-z0-9]*")
 UNDETERMINED = "und"
 """ISO 639-2 for a language that nobody told."""
 MAX_CELL_LETTERS = 300
@@ -96,8 +98,7 @@ def dataset_card(
         recipe: the resolved recipe, as YAML.
     """
     for subset in subsets:
-        if not SUBSET_NAME.fullmatch(subset.name):
-            raise StageError(f"subset name {subset.name!r} is not of a-z, 0-9 and _")
+        _check_names(subset)
     headings = tuple(subsets[0].counts) if subsets else ("samples",)
     sections = [
         f"# {_inline(title)}, version {_inline(version)}",
@@ -122,8 +123,20 @@ def dataset_card(
     return f"---\n{_front_matter(title, subsets, sources)}---\n\n" + "\n\n".join(sections) + "\n"
 
 
+def _check_names(subset: Subset) -> None:
+    """Names that the card prints in code and in front matter are plain ones, whatever store they come from."""
+    for what, pattern, names in (
+        ("subset name", SUBSET_NAME, [subset.name]),
+        ("split name", SPLIT_NAME, list(subset.splits)),
+        ("extension", EXTENSION, list(subset.extensions)),
+    ):
+        if strange := [name for name in names if not pattern.fullmatch(name)]:
+            raise StageError(f"{what} {strange[0]!r} is not of a-z and 0-9, as code and folders need it")
+
+
 def loading_snippets(subset: Subset) -> dict[str, str]:
     """Python that loads a subset, by the library's name. It runs in the version's folder."""
+    _check_names(subset)
     name, split, media = subset.name, next(iter(subset.splits)), subset.extensions[0]
     return {
         "webdataset": f"""\
