@@ -260,7 +260,7 @@ def test_a_pattern_in_a_path_is_that_path(tmp_path: Path, pattern: str) -> None:
 
 @pytest.mark.parametrize("name", ['jpg"]));import os;os.system("x', "jpg'\"", "a b", "", "j\nx", "JPG", "../x", "x;"])
 def test_no_name_becomes_code_in_the_card(name: str) -> None:
-    good = Subset("jpg", "", ("jpg",), {"train": 1}, 1, {}, {})
+    good = Subset("jpg", "", ("jpg",), {"train": 1}, 1, {}, {}, "c")
     assert loading_snippets(good)
     for bad in (replace(good, name=name), replace(good, extensions=(name,)), replace(good, splits={name: 1})):
         with pytest.raises(StageError):

@@ -45,6 +45,8 @@ class Subset:
     counts: Counts
     languages: Mapping[str | None, Counts]
     """By ISO 639 code."""
+    content: str
+    """A digest of its shards: no two contents have one."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def dataset_card(
     for subset in subsets[:1]:
         for name, snippet in loading_snippets(subset).items():
             sections += [f"### {name}", _fenced("python", snippet)]
-    return f"---\n{_front_matter(title, subsets, sources)}---\n\n" + "\n\n".join(sections) + "\n"
+    return f"---\n{_front_matter(title, version, subsets, sources)}---\n\n" + "\n\n".join(sections) + "\n"
 
 
 def _check_names(subset: Subset) -> None:
@@ -210,7 +212,7 @@ for sample in get_savable_loader(samples):
     }
 
 
-def _front_matter(title: str, subsets: Sequence[Subset], sources: Sequence[SourceTerms]) -> str:
+def _front_matter(title: str, version: str, subsets: Sequence[Subset], sources: Sequence[SourceTerms]) -> str:
     licences = sorted({_plain(terms.licence) for terms in sources if terms.licence})
     languages = sorted({_plain(code or UNDETERMINED) for subset in subsets for code in subset.languages})
     matter: dict[str, Any] = {
@@ -219,13 +221,24 @@ def _front_matter(title: str, subsets: Sequence[Subset], sources: Sequence[Sourc
         "license_name": "; ".join(licences) or "unknown",
         "language": languages,
         "configs": [
-            {"config_name": subset.name, "data_files": _data_files(subset)} | ({"default": True} if first else {})
-            for first, subset in zip([True] + [False] * len(subsets), subsets, strict=False)
+            _config(title, version, subset) | ({"default": True} if subset is subsets[0] else {}) for subset in subsets
         ],
         "dataset_info": [{"config_name": subset.name, "features": _features(subset)} for subset in subsets],
     }
     # Escapes keep out the line breaks of other alphabets, which some readers of front matter split at.
     return yaml.safe_dump(matter, sort_keys=False, allow_unicode=False)
+
+
+def _config(title: str, version: str, subset: Subset) -> dict[str, Any]:
+    """How `datasets` finds a subset.
+
+    The library keeps what it loaded under the folder's name (here the version's number, whichever the dataset), the
+    subset's name, and a hash of these lines and of the features; what is in the files does not count. Without more, the
+    first version of every dataset would be found again as that of another. So these lines say what the files hold, in
+    the description, the one field that is free: names stay short, and the same content is never loaded twice.
+    """
+    description = f"{_plain(title)}, version {_plain(version)}: {subset.name}, content {subset.content}"
+    return {"config_name": subset.name, "description": description, "data_files": _data_files(subset)}
 
 
 def _data_files(subset: Subset) -> list[dict[str, str]]:
