@@ -171,7 +171,7 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
             steps.then(RejectDuplicates("semantic"), joins=("semantic",))
         steps.then(Forget(("embedding",)), joins=("clusters",))
         if recipe.resampling:
-            steps.map("distinct", choose)
+            steps.map("deduplicated", choose)
             steps.reduce("rates", recipe.resampling)
             steps.then(Resample(recipe.seed), joins=("rates",))
     if recipe.concepts:

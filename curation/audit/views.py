@@ -12,8 +12,11 @@ import pyarrow as pa
 from curation.errors import CurateError, StoreError
 from curation.sql import identifier, literal
 from curation.store.objects import Store
+from curation.store.parts import PartFile
 from curation.store.versions import Version
-from schemas.ledger import FORMER_NAMES, LEDGER, LINEAGE, with_present_names
+from schemas.ledger import FORMER_NAMES, LEDGER, LINEAGE
+from schemas.shards import SQL_NAMES
+from schemas.views import VIEWS
 
 SHARDS = pa.schema(
     [
@@ -42,41 +45,35 @@ class QueryError(CurateError):
     exit_code = 2
 
 
-def open_views(
-    store: Store, version: Version, columns: Mapping[str, pa.Schema] | None = None
-) -> duckdb.DuckDBPyConnection:
+def open_views(store: Store, version: Version) -> duckdb.DuckDBPyConnection:
     """A connection with the views of a version, which can read the tables of that version and nothing else.
 
     Views: `ledger`, `lineage`, `shards`, and one per node (`recordings`, `utterances`, `transcripts`, `samples`,
-    `encoded`, …) with all rows that the node saw, kept or not (`verdict`).
-
-    Args:
-        columns: views that exist whatever the recipe left out, with the columns that they have at least. What the
-            version lacks of them is empty: a view without rows, a column of nulls.
+    `encoded`, …) with all rows that the node saw, kept or not (`verdict`). Those of `schemas.views` are there whatever
+    the recipe left out: then without rows.
 
     Raises:
         StoreError: if a part is missing or damaged, or two nodes would have one view.
     """
+    known = {**OVER_ALL_NODES, **VIEWS.get(str(version.recipe.get("pipeline")), {})}
     receipts = {node.name: version.receipts(node.name) for node in version.nodes}
     files = {
-        role: [one.files[role].path for node in version.nodes for one in receipts[node.name] if role in one.files]
+        role: [one.files[role] for node in version.nodes for one in receipts[node.name] if role in one.files]
         for role in OVER_ALL_NODES
     }
-    taken = {name.casefold() for name in (*OVER_ALL_NODES, "shards")}
+    taken = {name.casefold() for name in (*files, "shards")}
     for node in version.nodes:
         if node.name.casefold() in taken:
             raise StoreError(f"version {version.name} has two views named {node.name!r}; its manifest is damaged")
         taken.add(node.name.casefold())
         files[node.name] = [
-            one.files[role].path for one in receipts[node.name] for role in FILES_OF_ROWS if role in one.files
+            one.files[role] for one in receipts[node.name] for role in FILES_OF_ROWS if role in one.files
         ]
-    connection = _closed(store, [path for paths in files.values() for path in paths])
-    least = {name: schema for name, schema in (columns or {}).items() if name.casefold() not in taken}
-    for name, paths in files.items():
-        known = OVER_ALL_NODES.get(name) or (columns or {}).get(name)
-        _view(connection, store, name, paths, known)
-    for name, schema in least.items():
-        connection.register(name, schema.empty_table())
+    connection = _closed(store, [file for some in files.values() for file in some])
+    for name in dict.fromkeys([*files, *(name for name in known if name.casefold() not in taken)]):
+        indexes = any("index" in one.files for one in receipts.get(name, ()))
+        renamed = FORMER_NAMES if name == "ledger" else SQL_NAMES if indexes else {}
+        _view(connection, store, name, files.get(name, []), known.get(name, pa.schema([])), renamed)
     connection.register("shards", pa.Table.from_pylist([vars(shard) for shard in version.shards], SHARDS))
     return connection
 
@@ -153,64 +150,71 @@ def _is_unicode(text: str) -> bool:
     return text.encode(errors="replace").decode() == text
 
 
-def _closed(store: Store, paths: Iterable[str]) -> duckdb.DuckDBPyConnection:
+def _closed(store: Store, listed: Iterable[PartFile]) -> duckdb.DuckDBPyConnection:
     """A connection that can open these objects of the store, a folder of its own to spill to, and no other file."""
     connection = duckdb.connect()
     spill = Path(tempfile.gettempdir()) / f"curate-audit-{secrets.token_hex(8)}"
     connection.execute("set temp_directory = $1", [str(spill)])
     if store.is_local:
-        files = sorted({str(store.local_path(path)) for path in paths})
-        for file in files:
+        paths = sorted({str(store.local_path(file.path)) for file in listed})
+        for path in paths:
             # DuckDB reads a name with * or ? as a pattern where no file has that very name.
-            if not Path(file).is_file():
-                raise StoreError(f"{file} is missing; `curate verify` says what else is")
-        connection.execute("set allowed_paths = $1", [files])
+            if not Path(path).is_file():
+                raise StoreError(f"{path} is missing; `curate verify` says what else is")
+        connection.execute("set allowed_paths = $1", [paths])
     for setting in SETTINGS:
         connection.execute(f"set {setting}")
     return connection
 
 
 def _view(
-    connection: duckdb.DuckDBPyConnection, store: Store, name: str, paths: list[str], known: pa.Schema | None
+    connection: duckdb.DuckDBPyConnection,
+    store: Store,
+    name: str,
+    listed: Sequence[PartFile],
+    known: pa.Schema,
+    renamed: Mapping[str, str],
 ) -> None:
-    """A view over the rows of some files; where there are none, over no rows of what is known of it."""
-    if not paths:
-        if known is not None:
+    """A view over the rows of some files, with all columns that are known of it; what they lack is null.
+
+    Args:
+        renamed: what columns are called here, by what they are called in the files, or in some of them.
+    """
+    known = pa.schema([one.with_name(renamed.get(one.name, one.name)).with_nullable(True) for one in known])
+    if not listed:
+        if len(known):
             connection.register(name, known.empty_table())
         return
     if not store.is_local:
-        tables = [store.read_table(path) for path in paths]
-        if name == "ledger":
-            tables = [with_present_names(table) for table in tables]
-        # An empty table of the known columns brings those that are lacking, as nulls.
-        tables += [known.empty_table()] if known is not None else []
-        connection.register(name, pa.concat_tables(tables, promote_options="permissive"))
+        tables = [_with_names(store.read_table(file.path), renamed) for file in listed]
+        connection.register(name, pa.concat_tables([*tables, known.empty_table()], promote_options="permissive"))
         return
-    files = ", ".join(literal(str(store.local_path(path))) for path in paths)
+    files = ", ".join(literal(str(store.local_path(file.path))) for file in listed)
     source = f"read_parquet([{files}], union_by_name = true)"
     try:
         connection.execute(f"create view {identifier(name)} as from {source}")
-        if known is not None:
-            chosen = _chosen(connection, columns_of(connection, name), known, FORMER_NAMES if name == "ledger" else {})
+        here = columns_of(connection, name)
+        if set(known.names) - set(here) or set(renamed) & set(here):
+            chosen = _chosen(connection, here, known, renamed)
             connection.execute(f"create or replace view {identifier(name)} as select {chosen} from {source}")
     except duckdb.Error as error:
         raise StoreError(f"cannot read the {name} of {store.root}; `curate verify` says more: {error}") from error
 
 
-def _chosen(
-    connection: duckdb.DuckDBPyConnection, here: Sequence[str], known: pa.Schema, former: Mapping[str, str]
-) -> str:
-    """What to select so that a view has all columns that are known of it: those that it lacks are nulls.
+def _with_names(table: pa.Table, renamed: Mapping[str, str]) -> pa.Table:
+    return table.rename_columns([renamed.get(name, name) for name in table.column_names])
 
-    Args:
-        former: what columns were called before; a version may list parts of both times.
-    """
-    empty = connection.from_arrow(known.empty_table())
-    renamed = {now: before for before, now in former.items() if before in here}
-    columns = [name for name in here if name not in renamed and name not in renamed.values()]
-    chosen = [identifier(name) for name in columns]
-    for name, type_ in zip(empty.columns, map(str, empty.types), strict=True):
-        sources = [identifier(one) for one in (name, renamed.get(name, name)) if one in here]
-        if name in renamed or not sources:
-            chosen.append(f"coalesce({', '.join([*dict.fromkeys(sources), 'null'])})::{type_} as {identifier(name)}")
-    return ", ".join(chosen)
+
+def _chosen(
+    connection: duckdb.DuckDBPyConnection, here: Sequence[str], known: pa.Schema, renamed: Mapping[str, str]
+) -> str:
+    """What to select so that a view has the columns that are here, under their names, and all that are known."""
+    named: dict[str, list[str]] = {}
+    for column in here:
+        named.setdefault(renamed.get(column, column), []).append(identifier(column))
+    values = {name: ours[0] if len(ours) == 1 else f"coalesce({', '.join(ours)})" for name, ours in named.items()}
+    if lacking := [one for one in known if one.name not in values]:
+        empty = connection.from_arrow(pa.schema(lacking).empty_table())
+        types = map(str, empty.types)
+        values |= {name: f"null::{type_}" for name, type_ in zip(empty.columns, types, strict=True)}
+    return ", ".join(f"{value} as {identifier(name)}" for name, value in values.items())
