@@ -116,7 +116,7 @@ VIEWS: Mapping[str, Mapping[str, pa.Schema]] = {
         "assembled": _rows(DOCUMENT_SAMPLE),
         "clusters": _table(CLUSTERED),
         "density": _table(DENSE),
-        "encoded": _rows(DOCUMENT_SAMPLE, CLUSTERED, DENSE),
+        "encoded": _rows((one for one in DOCUMENT_SAMPLE if one.name != "embedding"), CLUSTERED, DENSE),
         "packed": SHARD_INDEX,
     },
 }
