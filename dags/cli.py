@@ -62,7 +62,10 @@ class RunnerName(StrEnum):
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe's name, or a .yaml file.")]
 SetOption = Annotated[list[str], typer.Option("--set", help="Set a key: --set source.path=/data. May be repeated.")]
 StoreOption = Annotated[str, typer.Option("--store", envvar="CURATE_STORE", help="Folder or URL of the store.")]
-LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Take this many source files.")]
+LimitOption = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help="A first look: so many source rows (recordings, pairs, documents) in all."),
+]
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Which dataset, if the store has several.")]
 VersionOption = Annotated[int | None, typer.Option("--version", help="Which version; the newest by default.")]
 
