@@ -605,7 +605,9 @@ def test_a_first_look_takes_as_many_pairs_as_it_says_whatever_the_files_hold(
 ) -> None:
     write_tars_of(tmp_path, *counts)
     good, bad = entries_of(tmp_path, limit)
-    assert len(good) == min(limit, sum(counts)) and not bad
+    assert len(good) == min(limit, sum(counts))
+    assert {(row["entry"]["verdict"], row["entry"]["reason"]) for row in bad} <= {("sampled_out", "not_drawn")}
+    assert len({row["root"] for row in good}) + len(bad) == len(counts)
     if limit >= len(counts):
         assert len({row["root"] for row in good}) == len(counts)
 

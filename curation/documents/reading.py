@@ -20,7 +20,7 @@ from curation.media.places import MAX_BYTES, read_place
 from curation.rows import derived_id
 from curation.stage import Stage, fail, failure, measure_each, reject
 from schemas.documents import DOCUMENT, DOCUMENT_ENTRY, IMAGE, NODE
-from schemas.ledger import DECISION
+from schemas.ledger import DECISION, SAMPLED_OUT
 
 SCANNED = {"image_hash": pa.string(), "image_bytes": pa.int64()}
 TERMS = ("language", "licence", "consent")
@@ -46,25 +46,29 @@ class ReadDocuments(Stage):
     packages = ("lxml",)
     extra = "documents"
     makes = "entry"
+    version = 2
 
     def __call__(self, files: pa.Table) -> pa.Table:
         entries: list[dict[str, Any]] = []
         decisions: list[dict[str, Any] | None] = []
         errors: list[BaseException | None] = []
+        drawn: list[bool] = []
         listed = files.to_pylist()
-        read = map(self._found, listed) if self.at_most is None else self._first_look(listed)
+        read: Iterable[tuple[list[Found] | None, MediaError | None]] = map(self._found, listed)
+        if self.at_most is not None:
+            read = self._first_look(listed)
         for file, (found, error) in zip(listed, read, strict=True):
-            entries += [_entry(file, one) for one in found]
-            decisions += [None if one.error is None else failure(one.error) for one in found]
-            if error is None and not found:
+            entries += [_entry(file, one) for one in found or ()]
+            decisions += [None if one.error is None else failure(one.error) for one in found or ()]
+            drawn.append(found is not None)
+            if error is None and found == []:
                 error = MediaError(f"{file['uri']}: no document in it")
             errors.append(error)
         made = pa.Table.from_pylist(entries, DOCUMENT_ENTRY)
         made = made.append_column("decision", pa.array(decisions, DECISION))
-        failed = pa.array([error is not None for error in errors], pa.bool_())
-        if not pc.any(failed).as_py():
-            return made
-        return pa.concat_tables([made, fail(files, errors).filter(failed)], promote_options="default")
+        decided = reject(fail(files, errors), [not one for one in drawn], "not_drawn", verdict=SAMPLED_OUT)
+        decided = decided.filter(pc.is_valid(decided["decision"]))
+        return pa.concat_tables([made, decided], promote_options="default") if decided.num_rows else made
 
     def _found(self, file: dict[str, Any]) -> tuple[list[Found], MediaError | None]:
         """The documents of a file, of a first look those of them that are drawn. All are found before any is made."""
@@ -85,12 +89,12 @@ class ReadDocuments(Stage):
         except MediaError as error:
             return [], error
 
-    def _first_look(self, files: list[dict[str, Any]]) -> Iterable[tuple[list[Found], MediaError | None]]:
-        """So many documents of all files together."""
+    def _first_look(self, files: list[dict[str, Any]]) -> Iterable[tuple[list[Found] | None, MediaError | None]]:
+        """So many documents of all files together; None of a file that has some, of which none is drawn."""
         read = [self._found(file) for file in files]
         taken = shares([len(found) for found, _ in read], self.at_most or 0)
         return [
-            (sorted(found[:share], key=lambda one: one.number), error)
+            (None if found and not share else sorted(found[:share], key=lambda one: one.number), error)
             for (found, error), share in zip(read, taken, strict=True)
         ]
 

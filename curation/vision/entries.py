@@ -18,7 +18,7 @@ from curation.media.places import MAX_BYTES, read_place
 from curation.pair_sources import PairSource, names_of
 from curation.rows import derived_id, source_id
 from curation.stage import Stage, failure, mark, measure_each, reject, with_column
-from schemas.ledger import DECISION
+from schemas.ledger import DECISION, SAMPLED_OUT
 from schemas.pairs import ENTRY, PAIR
 from schemas.places import PLACE
 
@@ -51,6 +51,7 @@ class ReadEntries(Stage):
     writes = tuple(name for name in ENTRY.names if name != "parents")
     makes = "entry"
     packages = ("pyarrow",)
+    version = 2
 
     def __call__(self, files: pa.Table) -> pa.Table:
         opened = [(file, self._pictures(file)) for file in files.to_pylist()]
@@ -75,15 +76,17 @@ def read_entries(source: PairSource, limit: int | None = None) -> ReadEntries:
 def _entries(listed: pa.Table, file: dict[str, Any], pictures: Iterator[FoundPicture]) -> pa.Table:
     """The entries of one file, and the file itself where it cannot be read or has none."""
     entries = _Entries(file)
-    failed: MediaError | None = None
+    decided: pa.Table | None = None
     try:
         for found in pictures:
             entries.add(found)
+    except NotDrawn:
+        decided = None if entries.count else reject(listed, [True], "not_drawn", verdict=SAMPLED_OUT)
     except MediaError as error:
-        failed = error
+        decided = mark(listed, [failure(error)])
     tables = [entries.table()] if entries.count else []
-    if failed is not None:
-        tables.append(mark(listed, [failure(failed)]))
+    if decided is not None:
+        tables.append(decided)
     elif not tables:
         tables.append(reject(listed, pa.array([True]), "no_pairs"))
     return pa.concat_tables(tables, promote_options="default")
@@ -97,9 +100,13 @@ def _first_look(
     counts = [sum(len(one.said.captions) for one in found if one.nth >= 0) for _, found, _ in read]
     taken = shares(counts, at_most)
     return [
-        (file, _again(_cut(found, file["row_id"], share), error))
-        for (file, found, error), share in zip(read, taken, strict=True)
+        (file, _again(_cut(found, file["row_id"], share), error or (NotDrawn() if count and not share else None)))
+        for (file, found, error), count, share in zip(read, counts, taken, strict=True)
     ]
+
+
+class NotDrawn(Exception):
+    """A file has entries, and none of them is among those that a first look takes."""
 
 
 def _read(pictures: Iterator[FoundPicture]) -> tuple[list[FoundPicture], MediaError | None]:
@@ -111,7 +118,7 @@ def _read(pictures: Iterator[FoundPicture]) -> tuple[list[FoundPicture], MediaEr
     return found, None
 
 
-def _again(found: list[FoundPicture], error: MediaError | None) -> Iterator[FoundPicture]:
+def _again(found: list[FoundPicture], error: Exception | None) -> Iterator[FoundPicture]:
     yield from found
     if error is not None:
         raise error
