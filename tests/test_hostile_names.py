@@ -125,6 +125,20 @@ def test_no_name_of_a_node_runs(tmp_path: Path, target: Path) -> None:
         assert not target.exists(), name
 
 
+def test_no_name_of_a_column_runs(tmp_path: Path, target: Path) -> None:
+    """Columns of a known view are named in SQL, so that those that it lacks can be added."""
+    names = hostile_names(target)
+    store = Store(tmp_path / "store")
+    rows = pa.table({"row_id": ["r1"]} | {name: [number] for number, name in enumerate(names)})
+    files = {"rows": put_table(store, "p", "rows", rows)}
+    node = NodeRecord("matched", "f", [Receipt("matched", "p", files).content()], 1)
+    views = open_views(store, Version("data", 1, None, {"pipeline": "captions"}, [], [node], []))
+    [row] = ask(views, "from matched").to_pylist()
+    assert {name: row[name] for name in names} == {name: number for number, name in enumerate(names)}
+    assert row["similarity"] is None and not target.exists()
+    assert everything_about(views, ["matched"], "r1")[names[0]] == 0
+
+
 @pytest.mark.parametrize("name", ["", "a\0b", "\ud800", "\0"])
 def test_names_that_sql_cannot_hold_are_one_clear_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(UnquotableName):

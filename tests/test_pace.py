@@ -103,7 +103,7 @@ def test_bounds_are_pinned_to_a_version_by_the_recipe(tmp_path: Path) -> None:
     again = run(source, store, *READ_ALONG, "--set", "pace.bounds=1")
     assert again.code == 0, again.err
     assert audit(store, "select * from pace_bounds") == [made]
-    rejected = audit(store, "select reason, value, \"limit\", uri from ledger where stage = 'WithinPace'")
+    rejected = audit(store, "select reason, value, threshold, uri from ledger where stage = 'WithinPace'")
     assert [(row["reason"], row["threshold"]) for row in rejected] == [("too_slow", made["pace_high_s"])]
     assert rejected[0]["value"] > rejected[0]["threshold"] and rejected[0]["uri"].endswith("good-3.wav")
     assert run(source, store, *READ_ALONG, "--set", "pace.bounds=9").code != 0
