@@ -61,8 +61,11 @@ class Pair:
     threshold: float | None = None
     error: str | None = None
 
-    def go(self, verdict: str, reason: str, value: float | None, threshold: float | None, error: str | None = None) -> None:
-        self.verdict, self.reason, self.value, self.threshold, self.error = verdict, reason, value, threshold, error
+    def go(
+        self, verdict: str, reason: str, value: float | None, threshold: float | None, error: str | None = None
+    ) -> None:
+        self.verdict, self.reason, self.value = verdict, reason, value
+        self.threshold, self.error = threshold, error
 
 
 def run(tars: list[Path], out: Path, measure: Measure) -> dict[str, Any]:
