@@ -17,14 +17,14 @@ from test_hostile_names import LEDGER_ROW, stored
 import curation
 import schemas
 from curation.audit.contact_sheet import groups
-from curation.audit.views import ask, columns_of, open_views
+from curation.audit.views import QueryError, ask, columns_of, open_views
 from curation.errors import SourceError
 from curation.proving import caption_score, document_score
 from curation.runtime.chain import check_chain
 from curation.runtime.nodes import Listing, Map, Pack, Pipeline, Reduce, stages_of
 from curation.stage import Stage, mark
 from curation.store.objects import Store
-from curation.store.parts import put_table
+from curation.store.parts import Receipt, put_table
 from curation.store.versions import NodeRecord, Version, read_version
 from dags.dag import PIPELINES, read_job
 from schemas.ledger import LEDGER
@@ -203,3 +203,31 @@ def test_a_decision_with_a_field_that_the_ledger_lacks_is_a_defect() -> None:
     rows = pa.table({"row_id": ["a"]})
     with pytest.raises(Exception, match="'limit' is none of them"):
         mark(rows, [{"verdict": "rejected", "reason": "x", "value": 1.0, "limit": 2.0, "error": None}])
+
+
+def test_views_of_a_store_elsewhere_are_the_same(tmp_path: Path, s3: str) -> None:
+    answers = []
+    for root in (str(tmp_path), f"{s3}/views"):
+        store = Store(root)
+        nodes = [ledger_part(store, number, old) for number, old in enumerate((True, False))]
+        rows = put_table(store, "p/m", "rows", pa.table({"row_id": ["r1"], 'x" as y; --': [1]}))
+        nodes.append(NodeRecord("matched", "f", [Receipt("matched", "p/m", {"rows": rows}).content()], 1))
+        index = put_table(store, "p/x", "index", pa.table({"key": ["k"], "offset": [512]}))
+        nodes.append(NodeRecord("packed", "f", [Receipt("packed", "p/x", {"index": index}).content()], 1))
+        views = open_views(store, Version("captions", 1, None, {"pipeline": "captions"}, [], nodes, []))
+        questions = (
+            "select threshold from ledger order by 1",
+            'select row_id, similarity, "x"" as y; --" as strange from matched',
+            "select key, first_byte, shard from packed",
+            "select * from concept_balance",
+            "select count(*) as n from shards",
+        )
+        answers.append([ask(views, question).to_pylist() for question in questions])
+        with pytest.raises(QueryError):
+            ask(views, "from read_text('/etc/passwd')")
+    assert answers[0] == answers[1]
+    assert answers[0][:3] == [
+        [{"threshold": 2.0}, {"threshold": 3.0}],
+        [{"row_id": "r1", "similarity": None, "strange": 1}],
+        [{"key": "k", "first_byte": 512, "shard": None}],
+    ]
