@@ -279,7 +279,7 @@ def _entries(block: _Block, rows: pa.Table) -> pa.Table:
 def crashed(node: str, rows: pa.Table, stage: str, error: str) -> Outcome:
     """The outcome of rows whose process died: every one of them failed, with the stage that it died in."""
     block = _Block(node, set(rows["row_id"].to_pylist()))
-    decision = {"verdict": FAILED, "reason": "crashed", "value": None, "limit": None, "error": error}
+    decision = {"verdict": FAILED, "reason": "crashed", "value": None, "threshold": None, "error": error}
     failed = mark(rows, [decision] * rows.num_rows)
     block.decided.append(failed.append_column("stage", pa.repeat(stage, failed.num_rows)))
     return _outcome(block, rows.slice(0, 0), {})

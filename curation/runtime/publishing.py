@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import yaml
 
 from curation.engines.engine import Engine
-from curation.hashing import bytes_digest
+from curation.hashing import bytes_digest, digest
 from curation.runtime.nodes import Pack, Pipeline
 from curation.runtime.run import Run, Runner, Watcher
 from curation.store.dataset_card import Counts, EngineUse, FunnelRow, SourceTerms, Subset, dataset_card
@@ -251,7 +251,8 @@ def version_files(version: Version, packs: Sequence[Receipt], store: Store) -> d
         splits = {"train": len(mine)}
         size = sum(shard.size for shard in mine)
         counted, languages = _counts(index, amounts), _languages(index, amounts)
-        subsets.append(Subset(name, told.get(name, ""), extensions, splits, size, counted, languages))
+        content = digest([shard.sha256 for shard in mine])
+        subsets.append(Subset(name, told.get(name, ""), extensions, splits, size, counted, languages, content))
     files["README.md"] = dataset_card(
         title=version.dataset,
         version=str(version.number),

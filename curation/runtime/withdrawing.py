@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.audit.views import open_views
-from curation.errors import SourceError
+from curation.errors import SourceError, StoreError
 from curation.hashing import digest
 from curation.runtime.chain import made_counts, verdict_counts
 from curation.runtime.publishing import check_files, node_record, put_version, shard_records
+from curation.sql import identifier
 from curation.store.objects import Store
 from curation.store.parts import (
     BLOB,
@@ -33,7 +34,7 @@ from curation.store.shard_index import index_table
 from curation.store.tar_shards import write_shard
 from curation.store.versions import NodeRecord, Version, read_version, void_claims
 from curation.store.withdrawals import REASON, WithdrawnSince, record_withdrawal, withdrawal_records
-from schemas.ledger import LEDGER, REJECTED
+from schemas.ledger import LEDGER, REJECTED, with_present_names
 from schemas.shards import SHARD_INDEX
 
 
@@ -69,7 +70,7 @@ def find_withdrawal(
         for node in version.nodes:
             columns = views.execute("select column_name from duckdb_columns() where table_name = $1", [node.name])
             if ("url",) in columns.fetchall():
-                seeds += _ids(views, f'select row_id from "{node.name}" where url = $1', source)
+                seeds += _ids(views, f"select row_id from {identifier(node.name)} where url = $1", source)
     if not seeds:
         asked = f"row {row_id!r}" if row_id is not None else f"source {source!r}, by its uri or url"
         raise SourceError(f"version {version.name} has no {asked}; the ledger (`curate audit`) lists rows and uris")
@@ -171,6 +172,8 @@ def _without(store: Store, receipt: Receipt, ids: pa.Array, seeds: set[str], tol
     """
     parquet = [role for role, file in receipt.files.items() if file.path.endswith(".parquet")]
     tables = {role: read_part_table(store, receipt.files[role]) for role in parquet}
+    if "ledger" in tables:
+        tables["ledger"] = with_present_names(tables["ledger"])
     here = _present(tables, ids)
     if not here:
         return receipt
@@ -229,7 +232,7 @@ def _ledger_without(ledger: pa.Table, ids: pa.Array, told_here: set[str]) -> pa.
     """Entries of other rows, and of those that were asked for, where they come first, that they were withdrawn."""
     others = ledger.filter(pc.invert(pc.is_in(ledger["row_id"], ids)))
     rows = ledger.filter(pc.is_in(ledger["row_id"], pa.array(sorted(told_here), pa.string()))).to_pylist()
-    decided = {"stage": REASON, "verdict": REJECTED, "reason": REASON, "value": None, "limit": None, "error": None}
+    decided = {"stage": REASON, "verdict": REJECTED, "reason": REASON, "value": None, "threshold": None, "error": None}
     told = pa.Table.from_pylist([row | decided for row in rows], LEDGER)
     return pa.concat_tables([others, told]).sort_by("row_id")
 
@@ -259,4 +262,7 @@ def _shard_without(store: Store, receipt: Receipt, index: pa.Table, ids: pa.Arra
 
 
 def _ids(views: duckdb.DuckDBPyConnection, question: str, value: str | list[str] | None) -> list[str]:
-    return [row[0] for row in views.execute(question, [value]).fetchall()]
+    try:
+        return [row[0] for row in views.execute(question, [value]).fetchall()]
+    except duckdb.Error as error:
+        raise StoreError(f"a part of this version cannot be read; `curate verify` says more: {error}") from error
