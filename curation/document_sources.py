@@ -14,6 +14,7 @@ import pyarrow as pa
 from curation.errors import SourceError
 from curation.hashing import digest, draw
 from curation.media.folder_files import changed_ns
+from curation.paths import RecipePath
 from curation.rows import unreadable_id
 from schemas.documents import DOCUMENT_LISTING
 
@@ -47,8 +48,8 @@ class DocumentSource:
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
-    path: str = ""
-    images: str | None = None
+    path: RecipePath = ""
+    images: RecipePath | None = None
     language: str | None = None
     licence: str | None = None
     consent: str | None = None

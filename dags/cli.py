@@ -16,7 +16,7 @@ from curation.audit.views import ask, everything_about, open_views, why as reaso
 from curation.diversity.lexicon import merge, write_lexicon
 from curation.diversity.lexicon_files import titles_file, vocabulary_file, words_file
 from curation.diversity.starter_lexicon import starter_lexicon
-from curation.errors import CurateError, RecipeError, RunFailed, SourceError, StoreError
+from curation.errors import CurateError, EngineMissing, RecipeError, RunFailed, SourceError, StoreError
 from curation.runtime.inline import InlineRunner
 from curation.runtime.nodes import Listing, Pinned
 from curation.runtime.progress import LiveProgress
@@ -35,6 +35,7 @@ from dags.output import (
     errors,
     print_engines,
     print_funnel,
+    print_resources,
     print_rows,
     print_runs,
     print_table,
@@ -71,8 +72,24 @@ VersionOption = Annotated[int | None, typer.Option("--version", help="Which vers
 def plan(recipe: RecipeArgument, set_: SetOption = [], store: StoreOption = "store", limit: LimitOption = None) -> None:  # noqa: B006
     """Show the nodes of a run, what is done already, engines and licences. Opens no media."""
     job = read_job(recipe, set_, limit)
+    problems = [reason for _, reason in missing_engines(job)] + refused_licences(job)
     run = Run(job.pipeline, Store(store))
     run.check()
+    try:
+        print_plan(run, job.pipeline.dataset, store)
+    except EngineMissing:
+        if not problems:
+            raise
+    print_engines(job)
+    print_resources(job)
+    for problem in problems:
+        complain(problem)
+    if problems:
+        raise typer.Exit(3)
+
+
+def print_plan(run: Run, dataset: str, store: str) -> None:
+    """What of each node is done, and what is to do."""
     lines: list[tuple[str, Any, Any, Any]] = []
     for planned in run.plan():
         if isinstance(planned.node, Listing):
@@ -85,13 +102,7 @@ def plan(recipe: RecipeArgument, set_: SetOption = [], store: StoreOption = "sto
             rows = sum(task.rows for task in planned.todo)
             lines.append((planned.node.name, len(planned.done), len(planned.todo), rows))
     headings = ("node", "units done", "units to do", "rows to do")
-    print_table(headings, lines, title=f"{job.pipeline.dataset} in {store}")
-    print_engines(job)
-    problems = [reason for _, reason in missing_engines(job)] + refused_licences(job)
-    for problem in problems:
-        complain(problem)
-    if problems:
-        raise typer.Exit(3)
+    print_table(headings, lines, title=f"{dataset} in {store}")
 
 
 @app.command()

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from curation.engines.engine import Engine
 from curation.errors import CurateError, EngineMissing, LicenceRefused, RecipeError, StoreError
+from curation.paths import resources_of
 from curation.recipe import Recipe, check_recipe, read_recipe
 from curation.runtime.nodes import Listing, Pipeline
 from curation.runtime.publishing import publish_run
@@ -62,7 +63,8 @@ def read_job(name: str, sets: Sequence[str] = (), limit: int | None = None) -> J
     if kind is None:
         raise RecipeError(f"recipe {name}: pipeline: {value.get('pipeline')!r} is none of {', '.join(PIPELINES)}")
     recipe = check_recipe(kind.recipe, value, name)
-    job = Job(name, recipe, kind.build(recipe, limit), limit)
+    pipeline = replace(kind.build(recipe, limit), resources=tuple(resources_of(recipe)))
+    job = Job(name, recipe, pipeline, limit)
     if strangers := strange_languages(job):
         raise RecipeError("\n".join(f"recipe {name}: {sentence}" for sentence in strangers))
     return job

@@ -18,6 +18,7 @@ from curation.engines.open_clip_towers import CONFIG, OpenClipTowers, packages_f
 from curation.engines.tiny_siglip import inputs
 from curation.errors import CurateError, EngineMissing
 from curation.hashing import digest, file_digest
+from curation.paths import ModelFolder
 
 Picture = NDArray[np.uint8]
 """RGB [height, width, 3]."""
@@ -164,7 +165,7 @@ class OpenClip(ImageTextEmbedder):
     limits: ClassVar[str] = "sees a picture at a few hundred pixels a side, squeezed or cropped as its checkpoint asks"
 
     engine: Literal["open-clip"] = "open-clip"
-    model: str = "timm/ViT-B-16-SigLIP"
+    model: ModelFolder = "timm/ViT-B-16-SigLIP"
     """`owner/name` (or `hf-hub:owner/name`) in the hub's local cache, or `local-dir:FOLDER` with open_clip_config.json,
     weights, and the tokenizer's files where the config names one."""
     licence: str = "unknown"

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from curation.engines.engine import Engine, loaded
 from curation.errors import EngineMissing
 from curation.hashing import digest, file_digest
+from curation.paths import ModelFolder
 from curation.text.scripts import text_units
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Model2Vec(TextEmbedder):
     limits: ClassVar[str] = "a mean of tokens: word order and negation do not show"
 
     engine: Literal["model2vec"] = "model2vec"
-    model: str = "minishlab/potion-multilingual-128M"
+    model: ModelFolder = "minishlab/potion-multilingual-128M"
     """`owner/name` in the hub's local cache, or `local-dir:FOLDER`."""
     licence: str = "unknown"
     """SPDX identifier of the weights, as their publisher states it."""

@@ -10,13 +10,14 @@ keeps nobody waiting.
 
 import logging
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from curation.errors import CurateError, RunFailed
+from curation.errors import CurateError, EngineMissing, RunFailed
 from curation.runtime.inline import ATTEMPTS
 from curation.runtime.isolation import isolated
 from curation.runtime.tasks import Task, execute
@@ -43,7 +44,11 @@ class Slot:
 
     def do(self, task: Task, store: Store, isolate: bool, timeout_s: float) -> Receipt:
         """One task, in this process or in processes of its own."""
-        return execute(task, store, isolated(store, timeout_s) if isolate else None)
+        try:
+            return execute(task, store, isolated(store, timeout_s) if isolate else None)
+        except EngineMissing as error:
+            where = f"worker on {socket.gethostname()} ({_ray().util.get_node_ip_address()})"
+            raise type(error)(f"{where}: {error}") from error
 
 
 @dataclass

@@ -215,7 +215,9 @@ class Run:
                 for part, row_ids in sorted(wanted.items())
             )
             cost = sum(costs[i] or 0.0 for i in positions)
-            tasks.append(Task(node, f"{folder}/{name}", inputs, tuple(j.path for j in joins), len(positions), cost))
+            paths = tuple(join.path for join in joins)
+            resources = self.pipeline.resources
+            tasks.append(Task(node, f"{folder}/{name}", inputs, paths, len(positions), cost, resources=resources))
         return tasks
 
     def _planning_rows(self, receipts: Sequence[Receipt], extra: set[str]) -> pa.Table:

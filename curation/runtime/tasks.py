@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.engines import recordings
+from curation.paths import Resource, check_seen
 from curation.runtime.chain import Outcome, run_chain
 from curation.runtime.nodes import Map, Pack, Reduce
 from curation.runtime.packing import pack
@@ -15,7 +16,7 @@ from curation.store.measures import Measures
 from curation.store.objects import Store
 from curation.store.parts import Receipt, find_receipt, put_bytes, put_part, put_table, split_payloads
 from curation.store.withdrawals import withdrawn_from
-from schemas.ledger import KEPT
+from schemas.ledger import FAILED, KEPT
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Task:
         rows: how many rows come in.
         cost: what they cost, in the node's measure.
         dataset: whose withdrawals count; empty where there are none.
+        resources: what must be seen where it is done.
     """
 
     node: Map | Reduce | Pack
@@ -46,6 +48,7 @@ class Task:
     rows: int = 0
     cost: float = 0.0
     dataset: str = ""
+    resources: tuple[Resource, ...] = ()
 
 
 Run = Callable[[Task, pa.Table], Outcome]
@@ -56,9 +59,13 @@ def execute(task: Task, store: Store, run: Run | None = None) -> Receipt:
 
     Args:
         run: takes the rows through the node's chain; the default does so in this process.
+
+    Raises:
+        ResourceMissing: what the recipe names cannot be seen here, so that nothing can be said of any row.
     """
     if receipt := find_receipt(store, task.part):
         return receipt
+    check_seen(task.resources)
     if isinstance(task.node, Pack):
         return put_part(store, pack(task.node, task.part, store, [(i.path, i.blob, i.row_ids) for i in task.inputs]))
     rows = load_rows(task, store)
@@ -67,6 +74,8 @@ def execute(task: Task, store: Store, run: Run | None = None) -> Receipt:
         receipt = Receipt(task.node.name, task.part, {"table": put_table(store, task.part, "table", table)})
         return put_part(store, receipt)
     outcome = (run or in_this_process(store))(task, rows)
+    if any(FAILED in verdicts for verdicts in outcome.counts.values()):
+        check_seen(task.resources)  # a disk that went away in the midst of it is no row's fault
     kept, blob = split_payloads(outcome.rows)
     files = {
         "rows": put_table(store, task.part, "rows", kept),

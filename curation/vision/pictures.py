@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from curation.errors import EngineMissing, MediaError, StageError
+from curation.errors import BLAMES_NO_ROW, MediaError
 from curation.media.places import MAX_BYTES, read_place
 from curation.stage import fail, with_column
 
@@ -41,14 +41,14 @@ class SharedPicture:
         for uri, place in zip(self.uris, self.places, strict=True):
             try:
                 data = self._read(place, max_bytes)
-            except (EngineMissing, StageError):
+            except BLAMES_NO_ROW:
                 raise
             except Exception as error:
                 errors.append(_named(error, uri))
                 continue
             try:
                 return [look(data)] * len(self.rows)
-            except (EngineMissing, StageError):
+            except BLAMES_NO_ROW:
                 raise
             except Exception as error:
                 return [_named(error, uri) for uri in self.uris]
