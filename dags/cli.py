@@ -23,7 +23,8 @@ from curation.runtime.progress import LiveProgress
 from curation.runtime.ray_runner import RayRunner
 from curation.runtime.run import Run, Runner
 from curation.runtime.withdrawing import find_withdrawal, withdraw as removed
-from curation.store.garbage import garbage, remove
+from curation.store.garbage import collect, garbage
+from curation.store.leases import run_lease
 from curation.store.objects import Store
 from curation.store.runs import runs
 from curation.store.versions import Version, datasets, end_version, read_version, version_numbers
@@ -43,6 +44,7 @@ from dags.output import (
     say,
 )
 from dags.proof import PROOF, proof_of
+from dags.stopping import Stopping, signals_stop
 from schemas.ledger import FAILED
 
 app = typer.Typer(
@@ -126,7 +128,7 @@ def run(
     if runner is RunnerName.ray:
         chosen = RayRunner(workers=workers, address=address, slot_gpus=gpus, unit_timeout_s=unit_timeout_s)
     with LiveProgress(console) as progress:
-        version, is_new = run_job(job, Store(store), chosen, progress, retry_failed=retry_failed)
+        version, is_new = run_job(job, Store(store), chosen, progress, retry_failed=retry_failed, waits=say)
     print_funnel(version)
     if any(node.verdicts(FAILED) for node in version.nodes):
         question = "select uri, stage, error from ledger where verdict = 'failed' order by uri, node"
@@ -228,7 +230,9 @@ def withdraw(
     say(f"{chosen.name}: {len(found.seeds)} rows, and {len(found.ids) - len(found.seeds)} that were made of them")
     if dry_run:
         return
-    version, changed = removed(opened, chosen, found)
+    with run_lease(opened, ["parts"], say) as lease:
+        version, changed = removed(opened, chosen, found)
+        lease.check()
     for path in changed:
         say(f"changed: {path}")
     say(f"new version {version.name}: {Store(store).root}/{version.name}")
@@ -259,12 +263,15 @@ def gc(
 ) -> None:
     """Tell, or remove, the parts that no version lists."""
     opened = _existing(store)
-    found = garbage(opened, older_than_h * 3600, time.time())
-    size = sum(one.size for one in found) / 1e6
     if delete:
-        remove(opened, found)
-    note = "removed" if delete else "listed by no version; --delete removes them"
+        found, holders = collect(opened, older_than_h * 3600)
+    else:
+        found, holders = garbage(opened, older_than_h * 3600, time.time()), []
+    size = sum(one.size for one in found) / 1e6
+    note = "deleted" if delete else "listed by no version; --delete deletes them"
     say(f"{len(found)} objects, {size:.1f} MB: {note}")
+    for holder in holders:
+        say(f"spared what this may use: {holder}")
 
 
 @app.command()
@@ -361,6 +368,11 @@ def _existing(store: str) -> Store:
 
 def main() -> None:
     """Run the command; an error that is ours to explain is one line and an exit code."""
+    with signals_stop() as stopping:
+        _main(stopping)
+
+
+def _main(stopping: Stopping) -> None:
     try:
         app()
     except CurateError as error:
@@ -368,7 +380,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except SystemExit as ended:
         if ended.code == 130:  # typer's word for Ctrl-C
-            complain("curate: stopped; what is done is kept, run the same command to go on")
+            complain("curate: stopped; completed units are kept, run the same command to go on")
+            sys.exit(stopping.exit_code())
         raise
     except BrokenPipeError:
         sys.exit(141)

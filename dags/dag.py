@@ -13,10 +13,12 @@ from curation.runtime.nodes import Listing, Pipeline
 from curation.runtime.publishing import publish_run
 from curation.runtime.run import Run, Runner, Watcher
 from curation.stage import Stage
+from curation.store.leases import run_lease
 from curation.store.objects import Store
+from curation.store.parts import Receipt
 from curation.store.runs import begin_run, end_run
 from curation.store.versions import Version
-from curation.store.withdrawals import withdrawn_from
+from curation.store.withdrawals import Withdrawn, withdrawn_from
 from curation.text.normalisation import base_language
 from pipelines.captions import CaptionsRecipe, captions
 from pipelines.documents import DocumentsRecipe, documents
@@ -104,9 +106,18 @@ def missing_engines(job: Job) -> list[tuple[Engine | Stage, str]]:
 
 
 def run_job(
-    job: Job, store: Store, runner: Runner, watcher: Watcher, *, retry_failed: bool = False
+    job: Job,
+    store: Store,
+    runner: Runner,
+    watcher: Watcher,
+    *,
+    retry_failed: bool = False,
+    waits: Callable[[str], None] | None = None,
 ) -> tuple[Version, bool]:
     """Run a job to a version; whatever is done already is used. Returns the version and whether it is new.
+
+    Args:
+        waits: is told, in a sentence, what the run waits for before it begins.
 
     Raises:
         LicenceRefused, EngineMissing: before anything runs.
@@ -122,22 +133,26 @@ def run_job(
     run = Run(job.pipeline, store, retry_failed, withdrawn)
     run.check()
     record = begin_run(store, dataset, job.name)
+    folders = [f"parts/{node.fingerprint()}" for node in job.pipeline.nodes]
     try:
-        receipts = run.run(runner, watcher)
-        version, is_new = publish_run(
-            job.pipeline,
-            job.resolved(),
-            job.recipe.max_failed_share,
-            receipts,
-            store,
-            limit=job.limit,
-            withdrawn=withdrawn.asked,
-        )
-    except (CurateError, KeyboardInterrupt) as error:
+        with run_lease(store, folders, waits or (lambda sentence: None)) as lease:
+            receipts = run.run(runner, watcher)
+            lease.check()
+            version, is_new = _published(job, store, receipts, withdrawn)
+    except BaseException as error:
+        explained = isinstance(error, (CurateError, KeyboardInterrupt))
+        outcome = str(error).partition("\n")[0] if explained else f"{type(error).__name__}: {error}"
         with suppress(StoreError):  # a full disk, say: the error that ended the run is the one to tell
-            end_run(store, dataset, record, str(error).partition("\n")[0] or "stopped")
+            end_run(store, dataset, record, outcome or "stopped")
         raise
     finally:
         runner.close()
     end_run(store, dataset, record, f"version {version.number}" if version.accepted else version.verdict)
     return version, is_new
+
+
+def _published(
+    job: Job, store: Store, receipts: dict[str, list[Receipt]], withdrawn: Withdrawn
+) -> tuple[Version, bool]:
+    recipe, share = job.resolved(), job.recipe.max_failed_share
+    return publish_run(job.pipeline, recipe, share, receipts, store, limit=job.limit, withdrawn=withdrawn.asked)

@@ -5,7 +5,7 @@ when the run is started again.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from curation.hashing import digest
 from curation.runtime.isolation import isolated
@@ -22,31 +22,36 @@ class InlineRunner:
     """Runs tasks in this process."""
 
     unit_timeout_s: float = 3600.0
+    _marks: list[str] = field(default_factory=list, compare=False, repr=False)
+    """Ours, and perhaps still in the store."""
+    _stores: list[Store] = field(default_factory=list, compare=False, repr=False)
 
     def run(self, tasks: Sequence[Task], store: Store, landed: Callable[[Task, Receipt], None]) -> None:
         """Do all tasks; `landed` is told of each as its part lands."""
+        self._stores[:] = [store]
         for task in tasks:
             marks = f"attempts/{digest(task.part)}"
             earlier = store.names(marks)
             if len(earlier) >= ATTEMPTS:
                 receipt = execute(task, store, isolated(store, self.unit_timeout_s))
             else:
+                mark = f"{marks}/{len(earlier)}"
                 try:
-                    store.create(f"{marks}/{len(earlier)}", b"")
+                    self._marks.append(mark)
+                    store.create(mark, b"")
                     receipt = execute(task, store)
                 finally:
-                    _unmark(store, f"{marks}/{len(earlier)}")
+                    self._unmark(store)
             for mark in earlier:
                 store.delete(mark)
             landed(task, receipt)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to give back; a mark of ours that a signal left behind would count as a death, and goes."""
+        for store in self._stores:
+            self._unmark(store)
 
-
-def _unmark(store: Store, mark: str) -> None:
-    try:
-        store.delete(mark)
-    except KeyboardInterrupt:  # in the midst of it; a mark that stayed would count as a death
-        store.delete(mark)
-        raise
+    def _unmark(self, store: Store) -> None:
+        while self._marks:
+            store.delete(self._marks[-1])
+            self._marks.pop()

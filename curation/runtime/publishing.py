@@ -75,7 +75,7 @@ def put_version(draft: Version, packs: Sequence[Receipt], store: Store) -> tuple
         draft: all but its number, the paths of its shards, and its files.
         packs: the receipts of its shards.
     """
-    number = claim_number(store, draft.dataset)
+    number = claim_number(store, draft.dataset, draft.content(), draft.parent or 0)
     if (beside := _newest(store, draft.dataset)) and beside.content() == draft.content():
         return beside, False  # a run at the same time was first
     folder = f"{draft.dataset}/{number}"
@@ -88,8 +88,7 @@ def put_version(draft: Version, packs: Sequence[Receipt], store: Store) -> tuple
         store.create(path, data)
     records = [PartFile(path, len(data), bytes_digest(data)) for path, data in sorted(files.items())]
     version = replace(version, files=records)
-    publish(store, version)
-    return version, True
+    return publish(store, version)
 
 
 def _newest(store: Store, dataset: str) -> Version | None:

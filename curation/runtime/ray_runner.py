@@ -10,7 +10,9 @@ keeps nobody waiting.
 
 import logging
 import os
+import signal
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,6 +22,7 @@ from typing import Any
 from curation.errors import CurateError, EngineMissing, RunFailed
 from curation.runtime.inline import ATTEMPTS
 from curation.runtime.isolation import isolated
+from curation.runtime.ray_address import check_answers
 from curation.runtime.tasks import Task, execute
 from curation.store.objects import Store
 from curation.store.parts import Receipt
@@ -138,8 +141,13 @@ class RayRunner:
     def _start(self) -> None:
         if self._started:
             return
+        if self.address:
+            check_answers(self.address)
         ray = _ray()
 
+        # Ray sets a handler of its own, which would end the process where it stands.
+        handler = signal.getsignal(signal.SIGTERM)
+        self._started = True
         try:
             if self.address:
                 ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
@@ -154,11 +162,14 @@ class RayRunner:
                 )
         except Exception as error:
             where = self.address or "this machine"
+            self.close()
             raise RunFailed(
                 f"Ray does not start on {where}: {error}; a cluster must have our version of Ray and, where it uses "
                 "tokens, the same RAY_AUTH_MODE and RAY_AUTH_TOKEN; `--runner inline` needs no Ray"
             ) from error
-        self._started = True
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)
         if not self._fits():
             raise RunFailed(
                 f"no node of the cluster has {self.slot_cpus:g} CPUs and {self.slot_gpus:g} GPUs for a slot; "

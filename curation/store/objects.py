@@ -145,8 +145,12 @@ class Store:
     def objects(self, prefix: str) -> list[StoredObject]:
         """All objects below a folder with their sizes and ages, sorted by name."""
         if self.is_local:
-            states = ((name, self.local_path(name).stat()) for name in self.names(prefix))
-            return [StoredObject(name, state.st_size, state.st_mtime) for name, state in states]
+            found = []
+            for name in self.names(prefix):
+                with suppress(FileNotFoundError):  # deleted while we look
+                    state = self.local_path(name).stat()
+                    found.append(StoredObject(name, state.st_size, state.st_mtime))
+            return found
         import obstore
 
         with self._explained(f"list {prefix or 'everything'} in"):

@@ -154,19 +154,44 @@ def read_version(store: Store, dataset: str, number: int | None = None) -> Versi
         raise StoreError(f"{path} is damaged: {error}") from error
 
 
-def claim_number(store: Store, dataset: str) -> int:
-    """A version number of our own. A run that dies after this leaves a gap in the numbers, and no more."""
+def claim_number(store: Store, dataset: str, content: str, after: int) -> int:
+    """A version number for a content; whoever has the same content gets the same number, in whatever order they ask.
+
+    A claim says whose it is. Two equal runs share one, write the same bytes under the same names, and one of them puts
+    the manifest; if either dies on the way, the other completes it. A claim that nobody completes leaves a gap in the
+    numbers, and no more.
+
+    Args:
+        content: as `Version.content` names it.
+        after: the newest version when that was compared: the same content in an older one is no reason to share.
+    """
     while True:
-        number = max((int(n) for n, _ in _entries(store, dataset)), default=0) + 1
-        if store.create(f"{dataset}/_versions/{number}.claim", b""):
+        entries = _entries(store, dataset)
+        for claimed in sorted({int(n) for n, suffix in entries if suffix == "claim" and int(n) > after}):
+            if store.read(_claim_path(dataset, claimed)).decode(errors="replace") == content:
+                return claimed
+        number = max((int(n) for n, _ in entries), default=0) + 1
+        if store.create(_claim_path(dataset, number), content.encode()):
             return number
 
 
-def publish(store: Store, version: Version) -> None:
-    """Make a version visible, once everything that it lists is in place."""
+def _claim_path(dataset: str, number: int) -> str:
+    return f"{dataset}/_versions/{number}.claim"
+
+
+def publish(store: Store, version: Version) -> tuple[Version, bool]:
+    """Make a version visible, once everything that it lists is in place.
+
+    Returns:
+        The version, and True; or the equal one that another run has put under its number, and False.
+    """
     data = json.dumps(asdict(version), sort_keys=True, indent=1).encode()
-    if not store.create(manifest_path(version.dataset, version.number), data):
-        raise StoreError(f"version {version.name} is there already")
+    if store.create(manifest_path(version.dataset, version.number), data):
+        return version, True
+    other = read_version(store, version.dataset, version.number)
+    if other.content() != version.content():
+        raise StoreError(f"version {version.name} already exists, with another content")
+    return other, False
 
 
 def end_version(store: Store, version: Version) -> None:
