@@ -17,6 +17,7 @@ from curation.diversity.lexicon import merge, write_lexicon
 from curation.diversity.lexicon_files import titles_file, vocabulary_file, words_file
 from curation.diversity.starter_lexicon import starter_lexicon
 from curation.errors import CurateError, EngineMissing, RecipeError, RunFailed, SourceError, StoreError
+from curation.runtime import stopping
 from curation.runtime.inline import InlineRunner
 from curation.runtime.nodes import Listing, Pinned
 from curation.runtime.progress import LiveProgress
@@ -44,7 +45,7 @@ from dags.output import (
     say,
 )
 from dags.proof import PROOF, proof_of
-from dags.stopping import Stopping, signals_stop
+from dags.stopping import signals_stop
 from schemas.ledger import FAILED
 
 app = typer.Typer(
@@ -368,21 +369,22 @@ def _existing(store: str) -> Store:
 
 def main() -> None:
     """Run the command; an error that is ours to explain is one line and an exit code."""
-    with signals_stop() as stopping:
-        _main(stopping)
+    with signals_stop():
+        try:
+            _main()
+        finally:
+            if number := stopping.asked():
+                complain("curate: stopped; completed units are kept, run the same command to go on")
+                sys.exit(128 + number)
 
 
-def _main(stopping: Stopping) -> None:
+def _main() -> None:
     try:
         app()
     except CurateError as error:
+        stopping.check()
         complain(f"curate: {error}")
         sys.exit(error.exit_code)
-    except SystemExit as ended:
-        if ended.code == 130:  # typer's word for Ctrl-C
-            complain("curate: stopped; completed units are kept, run the same command to go on")
-            sys.exit(stopping.exit_code())
-        raise
     except BrokenPipeError:
         sys.exit(141)
 

@@ -9,6 +9,7 @@ from curation.engines.engine import Engine
 from curation.errors import CurateError, EngineMissing, LicenceRefused, RecipeError, StoreError
 from curation.paths import resources_of
 from curation.recipe import Recipe, check_recipe, read_recipe
+from curation.runtime import stopping
 from curation.runtime.nodes import Listing, Pipeline
 from curation.runtime.publishing import publish_run
 from curation.runtime.run import Run, Runner, Watcher
@@ -140,8 +141,11 @@ def run_job(
             lease.check()
             version, is_new = _published(job, store, receipts, withdrawn)
     except BaseException as error:
-        explained = isinstance(error, (CurateError, KeyboardInterrupt))
-        outcome = str(error).partition("\n")[0] if explained else f"{type(error).__name__}: {error}"
+        outcome = str(error).partition("\n")[0]
+        if number := stopping.asked():
+            outcome = stopping.reason(number)
+        elif not isinstance(error, (CurateError, KeyboardInterrupt)):
+            outcome = f"{type(error).__name__}: {outcome}"
         with suppress(StoreError):  # a full disk, say: the error that ended the run is the one to tell
             end_run(store, dataset, record, outcome or "stopped")
         raise

@@ -11,43 +11,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+from curation.runtime import stopping
 
-
-class Stopped(KeyboardInterrupt):
-    """A signal asked for the end. Whatever lets Ctrl-C through lets this through."""
-
-
-class Stopping:
-    """Which signal ended the command, if any did."""
-
-    def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
-
-    def exit_code(self) -> int:
-        """128 and the signal's number; that of Ctrl-C where there was none."""
-        return 128 + (self.signal or signal.SIGINT)
-
-    def handle(self, number: int, frame: FrameType | None) -> None:
-        """Raise where the command stands; once, so that a second signal does not disturb the tidying up."""
-        if self.signal is None:
-            self.signal = signal.Signals(number)
-            raise Stopped(f"stopped by {self.signal.name}")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def signals_stop() -> Iterator[Stopping]:
+def signals_stop() -> Iterator[None]:
     """Have the signals raise `Stopped` in the main thread while the block runs."""
-    stopping = Stopping()
+    stopping.forget()
     if threading.current_thread() is not threading.main_thread():
-        yield stopping
+        yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(number, stopping.handle)
+            signal.signal(number, _stop)
     try:
-        yield stopping
+        yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if stopping.asked() else handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Raise where the command stands; a second signal does not disturb the tidying up, unless it is a second Ctrl-C."""
+    first = stopping.asked() is None
+    stopping.ask(number)
+    if first or number == signal.SIGINT:
+        raise stopping.Stopped(stopping.reason(signal.Signals(number)))

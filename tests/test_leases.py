@@ -131,7 +131,8 @@ def test_a_run_in_another_process_that_reuses_old_parts_survives_a_collection(tm
     code = (
         "import sys; from toy import *; from curation.store.leases import run_lease\n"
         "store = Store(sys.argv[1]); chosen = pipeline(items(range(12)), [], 4.0)\n"
-        "nodes = list(chosen.nodes); nodes[2] = Map('pieces', 'measured', (Explode(seed=1), SleepOn(3, 3.0)), Unit(target=4.0))\n"
+        "nodes = list(chosen.nodes)\n"
+        "nodes[2] = Map('pieces', 'measured', (Explode(seed=1), SleepOn(3, 3.0)), Unit(target=4.0))\n"
         "chosen = Pipeline('toy', tuple(nodes))\n"
         "with run_lease(store, [f'parts/{n.fingerprint()}' for n in chosen.nodes], print) as lease:\n"
         "    version, new = run_toy(chosen, store); lease.check()\n"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from curation.hashing import digest
+from curation.runtime import stopping
 from curation.runtime.isolation import isolated
 from curation.runtime.tasks import Task, execute
 from curation.store.objects import Store
@@ -30,6 +31,7 @@ class InlineRunner:
         """Do all tasks; `landed` is told of each as its part lands."""
         self._stores[:] = [store]
         for task in tasks:
+            stopping.check()
             marks = f"attempts/{digest(task.part)}"
             earlier = store.names(marks)
             if len(earlier) >= ATTEMPTS:

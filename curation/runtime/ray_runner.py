@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from curation.errors import CurateError, EngineMissing, RunFailed
+from curation.runtime import stopping
 from curation.runtime.inline import ATTEMPTS
 from curation.runtime.isolation import isolated
 from curation.runtime.ray_address import check_answers
@@ -98,6 +99,7 @@ class RayRunner:
         running: dict[Any, _Worker] = {}
         slot_seen = time.monotonic()
         while waiting or running:
+            stopping.check()
             wanted = min(self._size(), len(waiting) + len(running))
             self._order(wanted)
             slot_seen = time.monotonic() if self._pool else slot_seen

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from curation.engines import recordings
 from curation.paths import Resource, check_seen
+from curation.runtime import stopping
 from curation.runtime.chain import Outcome, run_chain
 from curation.runtime.nodes import Map, Pack, Reduce
 from curation.runtime.packing import pack
@@ -74,6 +75,7 @@ def execute(task: Task, store: Store, run: Run | None = None) -> Receipt:
         receipt = Receipt(task.node.name, task.part, {"table": put_table(store, task.part, "table", table)})
         return put_part(store, receipt)
     outcome = (run or in_this_process(store))(task, rows)
+    stopping.check()
     if any(FAILED in verdicts for verdicts in outcome.counts.values()):
         check_seen(task.resources)  # a disk that went away in the midst of it is no row's fault
     kept, blob = split_payloads(outcome.rows)

@@ -1,7 +1,7 @@
 """Garbage: parts that no version lists.
 
-A part that a run is about to use looks the same. Folders of parts that a run holds a lease on are spared, and age counts
-as well: what a killed run left behind is found again when it is run again.
+A part that a run is about to use looks the same. Folders of parts that a run holds a lease on are spared, and age
+counts as well: what a killed run left behind is found again when it is run again.
 """
 
 from collections.abc import Iterable

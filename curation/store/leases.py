@@ -1,9 +1,9 @@
 """Leases: what a run may reuse while it goes on, so that nothing of it is collected as garbage.
 
-A lease is an object below `leases/` that names folders of parts. Its holder puts a new one every minute; one that is not
-renewed for ten has lapsed, as that of a run that was killed does. Whoever collects garbage puts a lease too, before
-looking at those of runs; a run puts its own before looking for that. So at least one of them sees the other, and neither
-asks anybody else: garbage in a leased folder is spared, and a run that meets a collection waits until that ends.
+A lease is an object below `leases/` that names folders of parts. Its holder puts a new one every minute; one that is
+not renewed for ten has lapsed, as that of a run that was killed does. Whoever collects garbage puts a lease too, before
+looking at those of runs; a run puts its own before looking for that. So at least one of them sees the other, and
+neither asks anybody else: garbage in a leased folder is spared, and a run that meets a collection waits for its end.
 
 Ages are told by the store's own clock.
 """
