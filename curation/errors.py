@@ -61,6 +61,8 @@ class MediaError(CurateError):
 class StageError(CurateError):
     """A stage broke its contract (a row vanished, a column is missing): a defect of the code, not of the data."""
 
+    exit_code = 5
+
 
 BLAMES_NO_ROW = (RecipeError, SourceError, EngineMissing, LicenceRefused, StoreError, RunFailed, StageError)
 """Errors whose reason lies outside of the rows: they end the run, and are never charged to a row."""

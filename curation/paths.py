@@ -5,6 +5,7 @@ written in a file of a recipe begins in that file's folder, what stands in a `--
 whoever reads the recipe. Workers are then given absolute paths, whatever their own working folder is.
 """
 
+import errno
 import os
 import re
 import socket
@@ -98,15 +99,23 @@ class Resource:
 
 
 def resolve(text: str, folder: str) -> str:
-    """An absolute path. `..` is folded, unless a link makes it lead elsewhere than it reads."""
+    """An absolute path. `..` is folded, unless a link makes it lead elsewhere than it reads.
+
+    Raises:
+        ValueError: no file can be called that: a null byte, half of a character, a name that is too long.
+    """
+    written = Path(folder, os.path.expanduser(text))
     try:
-        written = Path(folder, os.path.expanduser(text))
-        if ".." not in written.parts:
-            return str(written)
-        folded = os.path.normpath(written)
-        return folded if os.path.realpath(folded) == os.path.realpath(written) else str(written)
-    except (OSError, ValueError, RuntimeError):  # a null byte, or a name too long: whoever opens it will say so
-        return text
+        os.stat(written)
+    except ValueError as error:
+        raise ValueError(f"no file can be called that ({error})") from error
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL):
+            raise ValueError(f"no file can be called that ({error.strerror})") from error
+    if ".." not in written.parts:
+        return str(written)
+    folded = os.path.normpath(written)
+    return folded if os.path.realpath(folded) == os.path.realpath(written) else str(written)
 
 
 def located(value: Any, folder: str) -> Any:

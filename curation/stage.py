@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from curation.engines.engine import Engine, missing_package, package_versions
 from curation.errors import BLAMES_NO_ROW, StageError
 from curation.hashing import digest, file_digest
+from curation.meter import advance
 from curation.paths import path_keys
 from schemas.ledger import DECISION, FAILED, REJECTED, SAMPLED_OUT
 
@@ -259,6 +260,7 @@ def measure_each(
         except Exception as error:
             values.append({})
             errors.append(error)
+        advance()
     for name, type_ in columns.items():
         rows = with_column(rows, name, [value.get(name) for value in values], type_)
     return fail(rows, errors) if any(errors) else rows

@@ -1,8 +1,11 @@
 """The command `curate`."""
 
 import json
+import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -29,7 +32,7 @@ from curation.store.leases import run_lease
 from curation.store.objects import Store
 from curation.store.runs import runs
 from curation.store.versions import Version, datasets, end_version, read_version, version_numbers
-from dags.dag import missing_engines, read_job, refused_licences, run_job
+from dags.dag import check_columns, missing_engines, read_job, refused_licences, run_job
 from dags.output import (
     complain,
     complain_of_some,
@@ -77,7 +80,7 @@ def plan(recipe: RecipeArgument, set_: SetOption = [], store: StoreOption = "sto
     job = read_job(recipe, set_, limit)
     problems = [reason for _, reason in missing_engines(job)] + refused_licences(job)
     run = Run(job.pipeline, Store(store))
-    run.check()
+    check_columns(run, job.name)
     try:
         print_plan(run, job.pipeline.dataset, store)
     except EngineMissing:
@@ -203,14 +206,15 @@ def sheet(
     version: VersionOption = None,
 ) -> None:
     """Draw a contact sheet: some pictures that were kept, and some of every reason why others were not."""
-    if not out.parent.is_dir():
-        raise RecipeError(f"--out: there is no folder {out.parent}")
+    _writable(out, "--out")
     if out.exists() and not (out.is_file() and out.read_bytes()[:4] in (b"", b"\x89PNG")):
         raise RecipeError(f"--out: {out} is there, and no PNG; it is not overwritten")
     opened = _existing(store)
     chosen = _version(opened, dataset, version)
     shown = groups(open_views(opened, chosen), chosen, per_reason)
-    out.write_bytes(contact_sheet(shown, columns))
+    drawn = contact_sheet(shown, columns)
+    with _written(out):
+        out.write_bytes(drawn)
     say(f"{out}: {sum(len(group.rows) for group in shown)} pictures of {chosen.name}, {len(shown)} reasons")
 
 
@@ -284,6 +288,7 @@ def lexicon(
     starter: Annotated[bool, typer.Option("--starter", help="With the lexicon that comes along.")] = False,
 ) -> None:
     """Build a lexicon of concepts from lists; then `--set concepts.lexicon=FILE`."""
+    _writable(out, "OUT")
     lists = [(words_file, words), (titles_file, titles), (vocabulary_file, vocabulary)]
     parts = [starter_lexicon()] if starter else []
     for build, given in lists:
@@ -295,7 +300,8 @@ def lexicon(
     if not parts:
         raise RecipeError("no list given: --words, --titles, --vocabulary or --starter")
     merged = merge(parts)
-    write_lexicon(merged, out)
+    with _written(out):
+        write_lexicon(merged, out)
     counts = merged.group_by("language").aggregate([([], "count_all")]).sort_by("language").to_pylist()
     print_table(("language", "entries"), [(row["language"], row["count_all"]) for row in counts], title=str(out))
 
@@ -342,6 +348,28 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     return str(value)
+
+
+def _writable(out: Path, option: str) -> None:
+    """Say that a file cannot be written before the work is done, not after."""
+    try:
+        if out.is_dir():
+            raise RecipeError(f"{option}: {out} is a folder; name a file in it")
+        if not out.parent.is_dir():
+            raise RecipeError(f"{option}: there is no folder {out.parent.absolute()}; make it first")
+        if not os.access(out if out.exists() else out.parent, os.W_OK):
+            raise RecipeError(f"{option}: {out} may not be written by this user")
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{option}: {str(out)!r:.200} is no path that can be written: {error}") from error
+
+
+@contextmanager
+def _written(out: Path) -> Iterator[None]:
+    """A disk that is full, or goes away, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"cannot write {out}: {error.strerror or error}") from error
 
 
 def _failure(uri: str, stage: str, error: str) -> str:

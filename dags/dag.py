@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from curation.engines.engine import Engine
-from curation.errors import CurateError, EngineMissing, LicenceRefused, RecipeError, StoreError
+from curation.errors import CurateError, EngineMissing, LicenceRefused, RecipeError, StageError, StoreError
 from curation.paths import resources_of
 from curation.recipe import Recipe, check_recipe, read_recipe
 from curation.runtime import stopping
@@ -106,6 +106,18 @@ def missing_engines(job: Job) -> list[tuple[Engine | Stage, str]]:
     return [(needs, reason) for needs in needing if (reason := needs.missing())]
 
 
+def check_columns(run: Run, name: str) -> None:
+    """Make sure that every stage finds the columns that it reads, before anything runs.
+
+    Raises:
+        RecipeError: a key of the recipe names a column that nothing before it writes.
+    """
+    try:
+        run.check()
+    except StageError as error:
+        raise RecipeError(f"recipe {name}: {error}") from error
+
+
 def run_job(
     job: Job,
     store: Store,
@@ -132,7 +144,7 @@ def run_job(
     dataset = job.pipeline.dataset
     withdrawn = withdrawn_from(store, dataset)
     run = Run(job.pipeline, store, retry_failed, withdrawn)
-    run.check()
+    check_columns(run, job.name)
     record = begin_run(store, dataset, job.name)
     folders = [f"parts/{node.fingerprint()}" for node in job.pipeline.nodes]
     try:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from curation.engines.engine import Engine, loaded
 from curation.errors import CurateError, EngineMissing
 from curation.media.clips import SPEECH_RATE_HZ, Clip
+from curation.meter import advance
 from curation.paths import RecipePath
 from curation.text.normalisation import base_language
 from curation.text.numbers import WrittenWord, read_aloud
@@ -67,6 +68,7 @@ class ForcedAligner(Engine):
         model = loaded(self)
         aligned: list[list[AlignedWord] | Exception] = []
         for clip, text in zip(clips, texts, strict=True):
+            advance()
             try:
                 aligned.append(self.align_one(model, clip, text))
             except EngineMissing:

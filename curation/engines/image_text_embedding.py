@@ -18,6 +18,7 @@ from curation.engines.open_clip_towers import CONFIG, OpenClipTowers, packages_f
 from curation.engines.tiny_siglip import inputs
 from curation.errors import CurateError, EngineMissing
 from curation.hashing import digest, file_digest
+from curation.meter import counted
 from curation.paths import ModelFolder
 
 Picture = NDArray[np.uint8]
@@ -132,13 +133,13 @@ class TinySiglip(ImageTextEmbedder):
 
     def embed_images(self, pictures: Sequence[Picture]) -> Vectors:
         towers: TinyTowers = loaded(self)
-        rows = [inputs.seen(rgb(picture))[None] for picture in pictures]
-        return np.concatenate([np.zeros((0, towers.dimensions), np.float32), *map(towers.picture, rows)])
+        rows = (inputs.seen(rgb(picture))[None] for picture in pictures)
+        return np.concatenate([np.zeros((0, towers.dimensions), np.float32), *counted(map(towers.picture, rows))])
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
         towers: TinyTowers = loaded(self)
-        rows = [inputs.read(text, towers.vocabulary)[None] for text in texts]
-        return np.concatenate([np.zeros((0, towers.dimensions), np.float32), *map(towers.text, rows)])
+        rows = (inputs.read(text, towers.vocabulary)[None] for text in texts)
+        return np.concatenate([np.zeros((0, towers.dimensions), np.float32), *counted(map(towers.text, rows))])
 
 
 class TinyTowers:

@@ -14,6 +14,7 @@ from curation.engines.engine import Engine, loaded
 from curation.errors import CurateError, EngineMissing
 from curation.hashing import digest, file_digest
 from curation.media.clips import Clip
+from curation.meter import advance
 from curation.paths import HubOrFolder, RecipePath, SizeOrCheckpoint
 
 
@@ -57,6 +58,7 @@ class SpeechRecogniser(Engine):
         raise NotImplementedError(f"engine {self.engine} does not hear clip by clip")
 
     def _attempt(self, clip: Clip) -> Transcript | Exception:
+        advance()
         try:
             return self.hear(clip)
         except (EngineMissing, MemoryError):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from curation.engines.engine import Engine, loaded
 from curation.errors import EngineMissing
 from curation.hashing import digest, file_digest
+from curation.meter import counted
 from curation.paths import ModelFolder
 from curation.text.scripts import text_units
 
@@ -185,7 +186,7 @@ class Model2Vec(TextEmbedder):
     def embed(self, texts: Sequence[str]) -> Vectors:
         model: StaticModel = loaded(self)
         # One by one: the tokenizer shares several out to threads of its own.
-        rows = [model.encode([text], use_multiprocessing=False) for text in texts]
+        rows = list(counted(model.encode([text], use_multiprocessing=False) for text in texts))
         means = np.concatenate([np.zeros((0, model.dim)), *rows], dtype=np.float64)
         lengths = np.sqrt(np.square(means).sum(axis=1, keepdims=True))
         unit: Vectors = np.divide(means, lengths, out=np.zeros_like(means), where=lengths > 0).astype(np.float32)

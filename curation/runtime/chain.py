@@ -13,6 +13,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation import meter
 from curation.errors import BLAMES_NO_ROW, CurateError, RunFailed, StageError
 from curation.hashing import row_digests
 from curation.stage import Stage, fail, mark, reject, undecided, with_column
@@ -111,9 +112,10 @@ def run_chain(
     block = _Block(node, set(rows["row_id"].to_pylist()))
     timings: dict[str, float] = {}
     rows = _take_out(block, rows, withdrawn)
-    for stage in stages:
+    for place, stage in enumerate(stages):
         if not rows.num_rows:
             break
+        meter.enter(stage.name, place, len(stages), rows.num_rows)
         entering(stage.name)
         started = time.process_time()
         result = _apply(stage, rows, together, measures)
@@ -212,6 +214,7 @@ def _measured(stage: Stage, rows: pa.Table, measures: MeasureCache) -> pa.Table:
     place = {} if known is None else {key: i for i, key in enumerate(known["key"].to_pylist())}
     todo = {key: i for i, key in reversed(list(enumerate(keys))) if key not in place}
     found = [] if known is None else [known.select(["key", *stage.writes])]
+    meter.advance(rows.num_rows - len(todo))
     if todo:
         fresh = stage(rows.take(pa.array(sorted(todo.values()), pa.int64())))
         key_of = dict(zip(rows["row_id"].to_pylist(), keys, strict=True))

@@ -4,13 +4,16 @@ A task that kills this process leaves a mark in the store. One that has killed i
 when the run is started again.
 """
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from curation import meter
 from curation.hashing import digest
 from curation.runtime import stopping
 from curation.runtime.isolation import isolated
-from curation.runtime.tasks import Task, execute
+from curation.runtime.tasks import BEAT_EVERY_S, Task, Working, execute, unwatched
 from curation.store.objects import Store
 from curation.store.parts import Receipt
 
@@ -27,11 +30,25 @@ class InlineRunner:
     """Ours, and perhaps still in the store."""
     _stores: list[Store] = field(default_factory=list, compare=False, repr=False)
 
-    def run(self, tasks: Sequence[Task], store: Store, landed: Callable[[Task, Receipt], None]) -> None:
-        """Do all tasks; `landed` is told of each as its part lands."""
+    def run(
+        self,
+        tasks: Sequence[Task],
+        store: Store,
+        landed: Callable[[Task, Receipt], None],
+        working: Working = unwatched,
+    ) -> None:
+        """Do all tasks; `landed` is told of each as its part lands, `working` how far the one at hand is."""
+        at_hand: list[Task] = []
+        with _beating(at_hand, working):
+            self._run(tasks, store, landed, at_hand)
+
+    def _run(
+        self, tasks: Sequence[Task], store: Store, landed: Callable[[Task, Receipt], None], at_hand: list[Task]
+    ) -> None:
         self._stores[:] = [store]
         for task in tasks:
             stopping.check()
+            at_hand[:] = [task]
             marks = f"attempts/{digest(task.part)}"
             earlier = store.names(marks)
             if len(earlier) >= ATTEMPTS:
@@ -57,3 +74,23 @@ class InlineRunner:
         while self._marks:
             store.delete(self._marks[-1])
             self._marks.pop()
+
+
+@contextmanager
+def _beating(at_hand: list[Task], working: Working) -> Iterator[None]:
+    """Tell, from a thread, where the task at hand stands."""
+    ended = threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(BEAT_EVERY_S):
+            beat = meter.beat()
+            if beat and at_hand:
+                working([(at_hand[0], beat)])
+
+    thread = threading.Thread(target=tell, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -15,16 +15,18 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from curation import meter
 from curation.errors import CurateError, EngineMissing, RunFailed
 from curation.runtime import stopping
 from curation.runtime.inline import ATTEMPTS
 from curation.runtime.isolation import isolated
 from curation.runtime.ray_address import check_answers
-from curation.runtime.tasks import Task, execute
+from curation.runtime.tasks import BEAT_EVERY_S, Task, Working, execute, unwatched
 from curation.store.objects import Store
 from curation.store.parts import Receipt
 
@@ -38,6 +40,47 @@ STARTS = 3
 """Starts that may die for each slot that is wanted, until no more are ordered; a unit's death allows as many again."""
 
 
+class Board:
+    """Where slots post how far they are, for the driver to read. If its node dies, a run goes on without."""
+
+    def __init__(self) -> None:
+        self._beats: dict[str, meter.Beat] = {}
+
+    def post(self, part: str, beat: meter.Beat | None) -> None:
+        """Of a unit; None when it has ended."""
+        if beat is None:
+            self._beats.pop(part, None)
+        else:
+            self._beats[part] = beat
+
+    def read(self) -> dict[str, meter.Beat]:
+        """Of all units at hand."""
+        return self._beats
+
+
+@contextmanager
+def _posting(part: str, board: Any) -> Iterator[None]:
+    """Post, from a thread, where the unit at hand stands."""
+    if board is None:
+        yield
+        return
+    ended = threading.Event()
+
+    def post() -> None:
+        while not ended.wait(BEAT_EVERY_S):
+            if beat := meter.beat():
+                board.post.remote(part, beat)
+
+    thread = threading.Thread(target=post, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        board.post.remote(part, None)
+
+
 class Slot:
     """One worker: loads its engines on first use and does one task at a time."""
 
@@ -46,10 +89,11 @@ class Slot:
         ray = _ray()
         return str(ray.get_runtime_context().get_node_id())
 
-    def do(self, task: Task, store: Store, isolate: bool, timeout_s: float) -> Receipt:
-        """One task, in this process or in processes of its own."""
+    def do(self, task: Task, store: Store, isolate: bool, timeout_s: float, board: Any = None) -> Receipt:
+        """One task, in this process or in processes of its own. How far it is stands on the board now and then."""
         try:
-            return execute(task, store, isolated(store, timeout_s) if isolate else None)
+            with _posting(task.part, board):
+                return execute(task, store, isolated(store, timeout_s) if isolate else None)
         except EngineMissing as error:
             where = f"worker on {socket.gethostname()} ({_ray().util.get_node_ip_address()})"
             raise type(error)(f"{where}: {error}") from error
@@ -85,9 +129,19 @@ class RayRunner:
     """Actors that may still wait for room, by the reference that tells of their start."""
     _dead_starts: list[str] = field(default_factory=list)
     _started: bool = False
+    _board: Any = None
+    _reading: Any = None
+    """The board's answer that was asked for last."""
+    _read_at: float = 0.0
 
-    def run(self, tasks: Sequence[Task], store: Store, landed: Callable[[Task, Receipt], None]) -> None:
-        """Do all tasks; `landed` is told of each as its part lands."""
+    def run(
+        self,
+        tasks: Sequence[Task],
+        store: Store,
+        landed: Callable[[Task, Receipt], None],
+        working: Working = unwatched,
+    ) -> None:
+        """Do all tasks; `landed` is told of each as its part lands, `working` how far those at hand are."""
         if not tasks:
             return
         self._start()
@@ -108,8 +162,11 @@ class RayRunner:
                 if worker.task is None and waiting:
                     worker.task, worker.since = waiting.popleft(), time.monotonic()
                     worker.isolated = deaths.get(worker.task.part, 0) >= ATTEMPTS
-                    reference = worker.actor.do.remote(worker.task, store, worker.isolated, self.unit_timeout_s)
+                    reference = worker.actor.do.remote(
+                        worker.task, store, worker.isolated, self.unit_timeout_s, self._board
+                    )
                     running[reference] = worker
+            self._tell(running, working)
             for reference in self._ended(running):
                 if reference in self._starting:
                     self._admit(reference)
@@ -133,12 +190,35 @@ class RayRunner:
             return
         ray = _ray()
 
-        for actor in (*(worker.actor for worker in self._pool), *self._starting.values()):
+        boards = [] if self._board is None else [self._board]
+        for actor in (*(worker.actor for worker in self._pool), *self._starting.values(), *boards):
             ray.kill(actor)
+        self._board = self._reading = None
         self._pool.clear()
         self._starting.clear()
         ray.shutdown()
         self._started = False
+
+    def _tell(self, running: dict[Any, _Worker], working: Working) -> None:
+        """Read the board without waiting for it, and tell of the units that are at hand."""
+        ray = _ray()
+        from ray.exceptions import RayError
+
+        if time.monotonic() - self._read_at < BEAT_EVERY_S:
+            return
+        self._read_at = time.monotonic()
+        try:
+            if self._board is None:
+                self._board = ray.remote(num_cpus=0, max_restarts=0)(Board).remote()
+            elif self._reading is None:
+                self._reading = self._board.read.remote()
+            elif ray.wait([self._reading], timeout=0)[0]:
+                beats = ray.get(self._reading)
+                at_hand = {worker.task.part: worker.task for worker in running.values() if worker.task}
+                self._reading = self._board.read.remote()
+                working([(at_hand[part], beat) for part, beat in beats.items() if part in at_hand])
+        except RayError:  # its node is gone; progress is not worth more than another board
+            self._board = self._reading = None
 
     def _start(self) -> None:
         if self._started:

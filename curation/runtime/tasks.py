@@ -7,6 +7,7 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation import meter
 from curation.engines import recordings
 from curation.paths import Resource, check_seen
 from curation.runtime import stopping
@@ -53,6 +54,13 @@ class Task:
 
 
 Run = Callable[[Task, pa.Table], Outcome]
+Working = Callable[[Sequence[tuple[Task, meter.Beat]]], None]
+"""Is told now and then, by any thread, where the units at hand stand."""
+BEAT_EVERY_S = 1.0
+
+
+def unwatched(beats: Sequence[tuple[Task, meter.Beat]]) -> None:
+    """For a run that nobody looks at."""
 
 
 def execute(task: Task, store: Store, run: Run | None = None) -> Receipt:
@@ -67,10 +75,20 @@ def execute(task: Task, store: Store, run: Run | None = None) -> Receipt:
     if receipt := find_receipt(store, task.part):
         return receipt
     check_seen(task.resources)
+    try:
+        return _executed(task, store, run)
+    finally:
+        meter.leave()
+
+
+def _executed(task: Task, store: Store, run: Run | None) -> Receipt:
     if isinstance(task.node, Pack):
+        meter.enter(task.node.layout.name, 0, 1, task.rows)
         return put_part(store, pack(task.node, task.part, store, [(i.path, i.blob, i.row_ids) for i in task.inputs]))
+    meter.enter("reading its input", 0, 1, task.rows)
     rows = load_rows(task, store)
     if isinstance(task.node, Reduce):
+        meter.enter(task.node.function.name, 0, 1, rows.num_rows)
         table = task.node.function(rows)
         receipt = Receipt(task.node.name, task.part, {"table": put_table(store, task.part, "table", table)})
         return put_part(store, receipt)

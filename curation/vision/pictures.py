@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from curation.errors import BLAMES_NO_ROW, MediaError
 from curation.media.places import MAX_BYTES, read_place
+from curation.meter import advance
 from curation.stage import fail, with_column
 
 LOCATORS = ("place", "uri")
@@ -77,6 +78,7 @@ def look_at_each(rows: pa.Table, look: Callable[[bytes], T], max_bytes: int = MA
     outcomes: dict[int, T | Exception] = {}
     for picture in pictures_of(rows):
         outcomes.update(zip(picture.rows, picture.look(look, max_bytes), strict=True))
+        advance(len(picture.rows))
     return [outcomes[i] for i in range(rows.num_rows)]
 
 
