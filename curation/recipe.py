@@ -174,6 +174,10 @@ def _loaded(text: str) -> Any:
             return None
         _measured(node, {}, set())
         return loader.construct_document(node)
+    except (yaml.YAMLError, ValueError):
+        raise
+    except Exception as error:  # a tag on what it does not fit (`!!timestamp x`) meets errors of any kind
+        raise ValueError(f"a value with a tag that does not fit it ({type(error).__name__})") from error
     finally:
         loader.dispose()
 
@@ -195,9 +199,9 @@ def _lines(name: str, value: dict[str, Any], error: ValidationError) -> Iterator
     for problem in error.errors():
         key = _key(value, problem["loc"])
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            yield f"recipe {name}: unknown key {key}"
+            yield f"recipe {name}: unknown key {key:.200}"
         else:
-            yield f"recipe {name}: {key or 'recipe'}: {problem['msg']}, not {problem['input']!r:.80}"
+            yield f"recipe {name}: {key or 'recipe'}: {problem['msg']:.600}, not {problem['input']!r:.80}"
 
 
 def _key(value: Any, place: Sequence[int | str]) -> str:

@@ -20,6 +20,7 @@ from curation.diversity.lexicon import merge, write_lexicon
 from curation.diversity.lexicon_files import titles_file, vocabulary_file, words_file
 from curation.diversity.starter_lexicon import starter_lexicon
 from curation.errors import CurateError, EngineMissing, RecipeError, RunFailed, SourceError, StoreError
+from curation.paths import resolve
 from curation.runtime import stopping
 from curation.runtime.inline import InlineRunner
 from curation.runtime.nodes import Listing, Pinned
@@ -79,7 +80,7 @@ def plan(recipe: RecipeArgument, set_: SetOption = [], store: StoreOption = "sto
     """Show the nodes of a run, what is done already, engines and licences. Opens no media."""
     job = read_job(recipe, set_, limit)
     problems = [reason for _, reason in missing_engines(job)] + refused_licences(job)
-    run = Run(job.pipeline, Store(store))
+    run = Run(job.pipeline, _opened(store))
     check_columns(run, job.name)
     try:
         print_plan(run, job.pipeline.dataset, store)
@@ -132,14 +133,14 @@ def run(
     if runner is RunnerName.ray:
         chosen = RayRunner(workers=workers, address=address, slot_gpus=gpus, unit_timeout_s=unit_timeout_s)
     with LiveProgress(console) as progress:
-        version, is_new = run_job(job, Store(store), chosen, progress, retry_failed=retry_failed, waits=say)
+        version, is_new = run_job(job, _opened(store), chosen, progress, retry_failed=retry_failed, waits=say)
     print_funnel(version)
     if any(node.verdicts(FAILED) for node in version.nodes):
         question = "select uri, stage, error from ledger where verdict = 'failed' order by uri, node"
-        failed = ask(open_views(Store(store), version), question).to_pylist()
+        failed = ask(open_views(_opened(store), version), question).to_pylist()
         complain_of_some([_failure(**row) for row in failed])
     news = "new version" if is_new else "nothing changed since version"
-    say(f"{news} {version.name}: {Store(store).root}/{version.name}")
+    say(f"{news} {version.name}: {_opened(store).root}/{version.name}")
     if not version.accepted:
         raise RunFailed(f"version {version.name} is marked as not accepted: {version.verdict}")
 
@@ -240,7 +241,7 @@ def withdraw(
         lease.check()
     for path in changed:
         say(f"changed: {path}")
-    say(f"new version {version.name}: {Store(store).root}/{version.name}")
+    say(f"new version {version.name}: {_opened(store).root}/{version.name}")
     earlier = ", ".join(str(n) for n in version_numbers(opened, chosen.dataset) if n < version.number)
     say(f"still in versions {earlier}: `curate drop --version N` ends one, then `curate gc --delete` frees its parts")
 
@@ -327,15 +328,15 @@ def prove(
     if corpus is not None and not proof.is_there(corpus):
         raise SourceError(f"--corpus {corpus} holds no truth; docs/proving.md tells its format")
     much = proof.size if size is None else size
-    folder = corpus or Path(Store(store).local_path(f"corpora/{pipeline}-{seed}-{much:g}"))
+    folder = corpus or Path(_opened(store).local_path(f"corpora/{pipeline}-{seed}-{much:g}"))
     if not as_json and not proof.is_there(folder):
         say(f"making {much:g} {proof.unit} with planted faults in {folder}")
     proof.ensure(folder, seed, much)
     job = read_job(recipe or proof.recipe, [*proof.settings(folder), *set_])
     chosen: Runner = RayRunner(workers=workers) if runner is RunnerName.ray else InlineRunner()
     with LiveProgress(errors if as_json else console) as progress:
-        version, _ = run_job(job, Store(store), chosen, progress)
-    result = proof.score(folder, open_views(Store(store), version))
+        version, _ = run_job(job, _opened(store), chosen, progress)
+    result = proof.score(folder, open_views(_opened(store), version))
     if as_json:
         sys.stdout.write(result.json() + "\n")
         return
@@ -388,8 +389,19 @@ def _version(store: Store, dataset: str | None, number: int | None) -> Version:
     return read_version(store, dataset or names[0], number)
 
 
-def _existing(store: str) -> Store:
+def _opened(store: str) -> Store:
+    """The store, which need not be there yet."""
     opened = Store(store)
+    if opened.is_local:
+        try:
+            resolve(opened.root, "/")
+        except ValueError as error:
+            raise StoreError(f"--store {store!r:.200}: {error}") from error
+    return opened
+
+
+def _existing(store: str) -> Store:
+    opened = _opened(store)
     if opened.is_local and not Path(opened.root).is_dir():
         raise StoreError(f"there is no store at {opened.root}")
     return opened
