@@ -14,8 +14,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
-from pydantic import BaseModel, GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic import BaseModel, BeforeValidator, GetCoreSchemaHandler
 
 from curation.errors import ResourceMissing
 
@@ -50,8 +49,8 @@ class PathKey:
     names: str = ""
     there: bool = False
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self.resolved, handler(source))
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        return BeforeValidator(self.resolved).__get_pydantic_core_schema__(source, handler)
 
     def resolved(self, value: Any) -> Any:
         """The value with its path made absolute; anything that is no path stays as it is."""
