@@ -114,6 +114,7 @@ class Hosts:
         ip("-n", host.namespace, "address", "add", f"{host.address}/24", "dev", "eth0")
         ip("-n", host.namespace, "link", "set", "eth0", "up")
         ip("-n", host.namespace, "link", "set", "lo", "up")
+        ip("-n", host.namespace, "route", "add", "default", "dev", "eth0")  # by which Ray finds its own address
         ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
         ray += [f"--node-ip-address={host.address}", "--num-cpus=1", "--object-store-memory=100000000"]
         ray += ["--disable-usage-stats"]

@@ -146,6 +146,7 @@ class RayRunner:
             return
         self._start()
         self._dismiss_busy()
+        self._put_up_board()
         self._dead_starts.clear()
         waiting = deque(tasks)
         deaths: dict[str, int] = {}
@@ -199,6 +200,10 @@ class RayRunner:
         ray.shutdown()
         self._started = False
 
+    def _put_up_board(self) -> None:
+        """Where slots post how far they are; they need not wait for it."""
+        self._board = self._board or _ray().remote(num_cpus=0, max_restarts=0)(Board).remote()
+
     def _tell(self, running: dict[Any, _Worker], working: Working) -> None:
         """Read the board without waiting for it, and tell of the units that are at hand."""
         ray = _ray()
@@ -209,7 +214,7 @@ class RayRunner:
         self._read_at = time.monotonic()
         try:
             if self._board is None:
-                self._board = ray.remote(num_cpus=0, max_restarts=0)(Board).remote()
+                self._put_up_board()
             elif self._reading is None:
                 self._reading = self._board.read.remote()
             elif ray.wait([self._reading], timeout=0)[0]:
