@@ -48,7 +48,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     speak_corpus(folder / "speech")
     (folder / "lists/words.dict").write_text("zyzzyva Z IH Z IH V AH\n")
     (folder / "pages").mkdir()
-    texts = [[caption(n) * 3, None, caption(n + 1) * 3] for n in range(12)]
+    texts = [[" ".join(caption(n + m) for m in (0, 20, 40)), None, caption(n + 60)] for n in range(12)]
     nodes = [json.dumps({"texts": some, "images": [None, f"{n}.jpg", None]}) for n, some in enumerate(texts)]
     (folder / "pages/pages.jsonl").write_text("\n".join(nodes) + "\n")
     for number in range(12):
@@ -57,12 +57,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "recipes/captions.yaml").write_text(
         "extends: captions-embedded\nsource: {path: ../pairs, image_folder: ../pairs}\n"
         "concepts: {lexicon: ../lists/lexicon.parquet}\ntext: {flagged_words: {words_path: ../lists/flagged.txt}}\n"
-        f"decontaminate: {{sets: {sets}}}\n"
+        f"decontaminate: {{sets: {sets}}}\npair_check: {{min_cosine: null, min_probability: null}}\n"
         "work: {scan_pairs: 6, check_pairs: 6, match_pairs: 4, encode_bytes: 100000}\n"
     )
     (folder / "recipes/documents.yaml").write_text(
         "extends: documents-embedded\nsource: {path: ../pages, images: ../pages}\nlexicon: ../lists/lexicon.parquet\n"
-        "document: {flagged_words: {words_path: ../lists/flagged.txt}}\n"
+        "document: {flagged_words: {words_path: ../lists/flagged.txt}}\npairing: {min_similarity: -1}\n"
+        "work: {check_nodes: 6, pair_nodes: 6}\n"
     )
     (folder / "recipes/speech.yaml").write_text(
         "extends: speech-embedded\nsource: {path: ../speech}\nfirst_opinion: {engine: sidecar}\n"
