@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 from small_corpus import curate
 from small_pairs import QUIET, pairs, write_folder
-from toy import items, run_toy, single
+from toy import KillOn, items, run_toy, single
 
 from curation.diversity.concepts import ConceptBalance, KeepProbability, MatchConcepts
 from curation.diversity.lexicon import from_words, write_lexicon
@@ -30,6 +30,9 @@ from curation.paths import (
     resources_of,
 )
 from curation.recipe import check_recipe, read_recipe
+from curation.runtime.isolation import isolated
+from curation.runtime.nodes import Map
+from curation.runtime.tasks import Task
 from curation.stage import Stage, measure_each
 from curation.store.objects import Store
 from curation.store.versions import read_version
@@ -330,3 +333,10 @@ def test_resources_of_the_pipelines_travel_with_the_job(tmp_path: Path) -> None:
         "captions-embedded", [f"source.path={source}", f"concepts.lexicon={lexicon(tmp_path / 'l.parquet')}"]
     )
     assert {resource.key for resource in job.pipeline.resources} >= {"source.path", "concepts.lexicon"}
+
+
+@pytest.mark.slow
+def test_a_stage_that_kills_its_process_on_all_rows_of_many_sources_ends_the_run(tmp_path: Path) -> None:
+    node = Map("only", "listing", (KillOn(3),))
+    with pytest.raises(RunFailed, match="of all 8 rows of a unit, the process died in stage KillOn: signal 9"):
+        isolated(Store(tmp_path), 60.0)(Task(node, "parts/x/y", ()), items([3] * 8))
