@@ -30,6 +30,8 @@ ENGINES_MAY_IMPORT = (
     "curation.errors",
     "curation.hashing",
     "curation.media",
+    "curation.meter",
+    "curation.paths",
     "curation.sealing",
     "curation.text",
     "schemas",

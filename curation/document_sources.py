@@ -15,6 +15,7 @@ from curation.errors import SourceError
 from curation.first_look import opened_files
 from curation.hashing import digest
 from curation.media.folder_files import changed_ns
+from curation.paths import RecipePath
 from curation.rows import unreadable_id
 from schemas.documents import DOCUMENT_LISTING
 
@@ -48,8 +49,8 @@ class DocumentSource:
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
-    path: str = ""
-    images: str | None = None
+    path: RecipePath = ""
+    images: RecipePath | None = None
     language: str | None = None
     licence: str | None = None
     consent: str | None = None

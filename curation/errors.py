@@ -25,6 +25,13 @@ class EngineMissing(CurateError):
     exit_code = 3
 
 
+class ResourceMissing(EngineMissing):
+    """A file that the recipe names, or a model, cannot be read where the work is done.
+
+    No row can be decided without it, so it ends the run and is charged to none. The message names host and path.
+    """
+
+
 class LanguageUnsupported(CurateError):
     """A text's language needs a package that is not here. It fails that row alone; the message is the way to get it."""
 
@@ -53,3 +60,9 @@ class MediaError(CurateError):
 
 class StageError(CurateError):
     """A stage broke its contract (a row vanished, a column is missing): a defect of the code, not of the data."""
+
+    exit_code = 5
+
+
+BLAMES_NO_ROW = (RecipeError, SourceError, EngineMissing, LicenceRefused, StoreError, RunFailed, StageError)
+"""Errors whose reason lies outside of the rows: they end the run, and are never charged to a row."""

@@ -17,6 +17,7 @@ from curation.media.folder_files import changed_ns
 from curation.media.pair_files import FORMATS
 from curation.media.pair_records import PICTURE_EXTENSIONS, PairNames
 from curation.media.tar_pairs import SIDE_EXTENSIONS, is_part
+from curation.paths import RecipePath
 from curation.rows import unreadable_id
 from schemas.pairs import PAIR_LISTING
 
@@ -50,10 +51,10 @@ class PairSource:
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
-    path: str = ""
+    path: RecipePath = ""
     caption: str | None = None
     image: str | None = None
-    image_folder: str | None = None
+    image_folder: RecipePath | None = None
     language: str | None = None
     licence: str | None = None
     consent: str | None = None

@@ -3,8 +3,13 @@
 A recipe is a name (of those in the installed package) or a file. `extends:` takes another as its base; `--set a.b=c`
 has the last word. Mappings are merged, except that a mapping with another `engine` replaces the one it meets: the keys
 of one engine mean nothing to another.
+
+Paths are resolved here, and nowhere else: those of a file against its folder, those of a `--set` against the caller's
+(`curation.paths`). A recipe nests a few levels deep; more, or aliases that multiply, are refused before anything is
+made of them.
 """
 
+import os
 from collections.abc import Hashable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -14,10 +19,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from curation.errors import RecipeError
+from curation.paths import Written, located
 
 MAX_DEPTH = 10
+"""Of recipes that extend one another."""
+MAX_NESTING = 32
+"""Of mappings and lists in a recipe; none of ours passes six."""
+MAX_VALUES = 100_000
+MAX_BYTES = 4_000_000
 DATASET_NAME = "^[a-z0-9][a-z0-9_-]*$"
-STORE_FOLDERS = ("parts", "measures", "recordings", "attempts", "corpora")
+STORE_FOLDERS = ("parts", "measures", "recordings", "attempts", "corpora", "leases")
 Model = TypeVar("Model", bound="Recipe")
 
 
@@ -44,7 +55,9 @@ def engine_shorthand(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     name, _, model = value.partition(":")
-    return {"engine": name, "model": model} if model else {"engine": name}
+    if not model:
+        return {"engine": name}
+    return {"engine": name, "model": Written(model, value.folder) if isinstance(value, Written) else model}
 
 
 def recipe_names() -> list[str]:
@@ -65,10 +78,14 @@ def read_recipe(name: str, sets: Sequence[str] = ()) -> dict[str, Any]:
         if not equals or not key.strip():
             raise RecipeError(f"--set {setting!r}: write key=value, such as --set source.path=/data/podcasts")
         try:
-            new: Any = yaml.safe_load(text) if text.strip() else None
-        except yaml.YAMLError as error:
-            raise RecipeError(f"--set {key}: {text!r} is not YAML: {_one_line(error)}") from error
-        for part in reversed(key.strip().split(".")):
+            new: Any = _loaded(text) if text.strip() else None
+        except (yaml.YAMLError, ValueError) as error:
+            raise RecipeError(f"--set {key}: {text!r:.200} is not YAML that can be used: {_one_line(error)}") from error
+        new = located(new, os.getcwd())
+        parts = key.strip().split(".")
+        if len(parts) > MAX_NESTING:
+            raise RecipeError(f"--set {key:.80}: a recipe nests {MAX_NESTING} levels deep at most")
+        for part in reversed(parts):
             new = {part: new}
         value = merged(value, new)
     return value
@@ -98,8 +115,8 @@ def merged(base: Any, over: Any) -> Any:
 def _extended(name: str, beside: Path | None, depth: int) -> dict[str, Any]:
     text, path = _text(name, beside)
     try:
-        value = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+        value = located(_loaded(text), str((path or Path()).absolute()))
+    except (yaml.YAMLError, ValueError) as error:
         raise RecipeError(f"recipe {name}: {_one_line(error)}") from error
     if not isinstance(value, dict):
         raise RecipeError(f"recipe {name}: a recipe is a mapping of keys, this is {type(value).__name__}")
@@ -112,14 +129,15 @@ def _extended(name: str, beside: Path | None, depth: int) -> dict[str, Any]:
 
 
 def _text(name: str, beside: Path | None) -> tuple[str, Path | None]:
-    places = [Path(name)] if beside is None else [beside / name]
+    path = Path(name).expanduser() if beside is None else beside / name
     try:
-        for path in places:
-            if path.suffix in (".yaml", ".yml") and path.is_file():
-                return path.read_text(encoding="utf-8"), path.parent
+        if path.suffix in (".yaml", ".yml") and path.is_file():
+            if path.stat().st_size > MAX_BYTES:
+                raise RecipeError(f"recipe {name}: it is larger than {MAX_BYTES} bytes, which no recipe is")
+            return path.read_text(encoding="utf-8"), path.parent
         if name in recipe_names():
             return (resources.files("recipes") / f"{name}.yaml").read_text(encoding="utf-8"), None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise RecipeError(f"recipe {name}: cannot be read: {error}") from error
     raise RecipeError(f"no recipe {name!r}: give a .yaml file, or one of {', '.join(recipe_names())}")
 
@@ -135,13 +153,55 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _loaded(text: str) -> Any:
+    """The value of a YAML text.
+
+    Raises:
+        yaml.YAMLError, ValueError: it is not YAML, nests too deep, refers to itself, or grows too large by its aliases.
+    """
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.events.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_NESTING:
+                raise ValueError(f"it nests more than {MAX_NESTING} levels deep")
+        elif isinstance(event, yaml.events.CollectionEndEvent):
+            depth -= 1
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _measured(node, {}, set())
+        return loader.construct_document(node)
+    except (yaml.YAMLError, ValueError):
+        raise
+    except Exception as error:  # a tag on what it does not fit (`!!timestamp x`) meets errors of any kind
+        raise ValueError(f"a value with a tag that does not fit it ({type(error).__name__})") from error
+    finally:
+        loader.dispose()
+
+
+def _measured(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
+    """How many values a node holds once its aliases are written out."""
+    if id(node) in above:
+        raise ValueError("an alias holds itself")
+    if id(node) not in known:
+        inner = [one for pair in node.value for one in pair] if isinstance(node, yaml.MappingNode) else node.value
+        inside = inner if isinstance(node, yaml.CollectionNode) else []
+        known[id(node)] = 1 + sum(_measured(one, known, above | {id(node)}) for one in inside)
+        if known[id(node)] > MAX_VALUES:
+            raise ValueError(f"its aliases stand for more than {MAX_VALUES} values")
+    return known[id(node)]
+
+
 def _lines(name: str, value: dict[str, Any], error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
         key = _key(value, problem["loc"])
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            yield f"recipe {name}: unknown key {key}"
+            yield f"recipe {name}: unknown key {key:.200}"
         else:
-            yield f"recipe {name}: {key or 'recipe'}: {problem['msg']}, not {problem['input']!r:.80}"
+            yield f"recipe {name}: {key or 'recipe'}: {problem['msg']:.600}, not {problem['input']!r:.80}"
 
 
 def _key(value: Any, place: Sequence[int | str]) -> str:

@@ -18,6 +18,7 @@ from curation.hashing import draw
 from curation.media.audio import MAX_CHANNELS
 from curation.media.folder_files import changed_ns
 from curation.media.subtitles import Sidecars, find_sidecar, sidecars_by_stem
+from curation.paths import RecipePath
 from curation.rows import derived_id, unreadable_id
 from schemas.speech import LISTING
 
@@ -42,7 +43,7 @@ class Source:
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
-    path: str = ""
+    path: RecipePath = ""
     language: str = "en"
     licence: str | None = None
     consent: str | None = None

@@ -7,6 +7,7 @@ the stages that follow and into the ledger.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,8 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.engines.engine import Engine, missing_package, package_versions
-from curation.errors import EngineMissing, StageError
-from curation.hashing import digest
+from curation.errors import BLAMES_NO_ROW, StageError
+from curation.hashing import digest, file_digest
+from curation.meter import advance
+from curation.paths import path_keys
 from schemas.ledger import DECISION, FAILED, REJECTED, SAMPLED_OUT
 
 
@@ -70,12 +73,20 @@ class Stage:
 
     def missing(self) -> str | None:
         """Which of its `packages` is not here, and the command that brings it; engines answer for themselves."""
-        reason = missing_package(self.packages, self.extra)
-        return reason and f"stage {self.name}: {reason}"
+        if reason := missing_package(self.packages, self.extra):
+            return f"stage {self.name}: {reason}"
+        absent = next(((name, path) for name, path in self.paths().items() if not path.exists()), None)
+        return absent and f"stage {self.name}: {absent[0]} {absent[1]} does not exist"
+
+    def paths(self) -> dict[str, Path]:
+        """The files and folders that the recipe names for this stage."""
+        given = ((name, mark, getattr(self, name)) for name, mark in path_keys(type(self)).items())
+        return {name: mark.path(value) for name, mark, value in given if value and mark.is_path(value)}
 
     def fingerprint(self) -> str:
-        """Names everything but the rows that its results depend on."""
-        parameters = {f.name: getattr(self, f.name) for f in fields(self)}
+        """Names everything but the rows that its results depend on; of files their content, wherever they lie."""
+        files = {name: file_digest(path) if path.exists() else None for name, path in self.paths().items()}
+        parameters = {f.name: files.get(f.name, getattr(self, f.name)) for f in fields(self)}
         packages = package_versions((*self.packages, *self.optional_packages))
         return digest([self.name, self.version, self.reads, self.writes, parameters, packages])
 
@@ -187,7 +198,13 @@ def fail(rows: pa.Table, errors: Sequence[BaseException | None]) -> pa.Table:
 
 
 def failure(error: BaseException) -> dict[str, Any]:
-    """The decision that an exception stands for."""
+    """The decision that an exception stands for.
+
+    Raises:
+        CurateError: the exception itself, where no row is to blame for it.
+    """
+    if isinstance(error, BLAMES_NO_ROW):
+        raise error
     name = type(error).__name__
     # A message may quote a file name, or text, that is not UTF-8; Arrow's strings are.
     message = str(error).encode(errors="backslashreplace").decode()
@@ -232,7 +249,7 @@ def measure_each(
         reads: the columns that `measure` is given; all by default, which is slow where rows are wide.
 
     Raises:
-        EngineMissing: what no row can do without is not here.
+        CurateError: of a kind that no row is to blame for, such as an engine that is not here.
     """
     values: list[dict[str, Any]] = []
     errors: list[BaseException | None] = []
@@ -240,11 +257,12 @@ def measure_each(
         try:
             values.append(measure(row))
             errors.append(None)
-        except EngineMissing:
+        except BLAMES_NO_ROW:
             raise
         except Exception as error:
             values.append({})
             errors.append(error)
+        advance()
     for name, type_ in columns.items():
         rows = with_column(rows, name, [value.get(name) for value in values], type_)
     return fail(rows, errors) if any(errors) else rows

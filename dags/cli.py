@@ -1,9 +1,12 @@
 """The command `curate`."""
 
 import json
+import os
 import shlex
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -18,18 +21,21 @@ from curation.audit.views import ask, everything_about, open_views, why as reaso
 from curation.diversity.lexicon import merge, write_lexicon
 from curation.diversity.lexicon_files import titles_file, vocabulary_file, words_file
 from curation.diversity.starter_lexicon import starter_lexicon
-from curation.errors import CurateError, RecipeError, RunFailed, SourceError, StoreError
+from curation.errors import CurateError, EngineMissing, RecipeError, RunFailed, SourceError, StoreError
+from curation.paths import resolve
+from curation.runtime import stopping
 from curation.runtime.inline import InlineRunner
 from curation.runtime.nodes import Listing, Pinned
 from curation.runtime.progress import LiveProgress
 from curation.runtime.ray_runner import RayRunner
 from curation.runtime.run import Run, Runner
 from curation.runtime.withdrawing import find_withdrawal, withdraw as removed
-from curation.store.garbage import garbage, remove
+from curation.store.garbage import collect, garbage
+from curation.store.leases import run_lease
 from curation.store.objects import Store
 from curation.store.runs import runs
 from curation.store.versions import Version, datasets, end_version, read_version, version_numbers
-from dags.dag import missing_engines, read_job, refused_licences, run_job
+from dags.dag import check_columns, missing_engines, read_job, refused_licences, run_job
 from dags.output import (
     MOST_LINES,
     complain,
@@ -38,6 +44,7 @@ from dags.output import (
     errors,
     print_engines,
     print_funnel,
+    print_resources,
     print_rows,
     print_runs,
     print_table,
@@ -45,6 +52,7 @@ from dags.output import (
     say,
 )
 from dags.proof import PROOF, proof_of
+from dags.stopping import signals_stop
 from schemas.ledger import FAILED
 
 app = typer.Typer(
@@ -77,8 +85,24 @@ VersionOption = Annotated[int | None, typer.Option("--version", help="Which vers
 def plan(recipe: RecipeArgument, set_: SetOption = [], store: StoreOption = "store", limit: LimitOption = None) -> None:  # noqa: B006
     """Show the nodes of a run, what is done already, engines and licences. Opens no media."""
     job = read_job(recipe, set_, limit)
-    run = Run(job.pipeline, Store(store))
-    run.check()
+    problems = [reason for _, reason in missing_engines(job)] + refused_licences(job)
+    run = Run(job.pipeline, _opened(store))
+    check_columns(run, job.name)
+    try:
+        print_plan(run, job.pipeline.dataset, store)
+    except EngineMissing:
+        if not problems:
+            raise
+    print_engines(job)
+    print_resources(job)
+    for problem in problems:
+        complain(problem)
+    if problems:
+        raise typer.Exit(3)
+
+
+def print_plan(run: Run, dataset: str, store: str) -> None:
+    """What of each node is done, and what is to do."""
     lines: list[tuple[str, Any, Any, Any]] = []
     for planned in run.plan():
         if isinstance(planned.node, Listing):
@@ -91,13 +115,7 @@ def plan(recipe: RecipeArgument, set_: SetOption = [], store: StoreOption = "sto
             rows = sum(task.rows for task in planned.todo)
             lines.append((planned.node.name, len(planned.done), len(planned.todo), rows))
     headings = ("node", "units done", "units to do", "rows to do")
-    print_table(headings, lines, title=f"{job.pipeline.dataset} in {store}")
-    print_engines(job)
-    problems = [reason for _, reason in missing_engines(job)] + refused_licences(job)
-    for problem in problems:
-        complain(problem)
-    if problems:
-        raise typer.Exit(3)
+    print_table(headings, lines, title=f"{dataset} in {store}")
 
 
 @app.command()
@@ -121,14 +139,14 @@ def run(
     if runner is RunnerName.ray:
         chosen = RayRunner(workers=workers, address=address, slot_gpus=gpus, unit_timeout_s=unit_timeout_s)
     with LiveProgress(console) as progress:
-        version, is_new = run_job(job, Store(store), chosen, progress, retry_failed=retry_failed)
+        version, is_new = run_job(job, _opened(store), chosen, progress, retry_failed=retry_failed, waits=say)
     print_funnel(version)
     if any(node.verdicts(FAILED) for node in version.nodes):
         question = "select uri, stage, error from ledger where verdict = 'failed' order by uri, node"
-        failed = ask(open_views(Store(store), version), question).to_pylist()
+        failed = ask(open_views(_opened(store), version), question).to_pylist()
         complain_of_some([_failure(**row) for row in failed], _audit_command(store, version, question))
     news = "new version" if is_new else "nothing changed since version"
-    say(f"{news} {version.name}: {Store(store).root}/{version.name}")
+    say(f"{news} {version.name}: {_opened(store).root}/{version.name}")
     if not version.accepted:
         raise RunFailed(f"version {version.name} is marked as not accepted: {version.verdict}")
 
@@ -203,14 +221,15 @@ def sheet(
     version: VersionOption = None,
 ) -> None:
     """Draw a contact sheet: some pictures that were kept, and some of every reason why others were not."""
-    if not out.parent.is_dir():
-        raise RecipeError(f"--out: there is no folder {out.parent}")
+    _writable(out, "--out")
     if out.exists() and not (out.is_file() and out.read_bytes()[:4] in (b"", b"\x89PNG")):
         raise RecipeError(f"--out: {out} is there, and no PNG; it is not overwritten")
     opened = _existing(store)
     chosen = _version(opened, dataset, version)
     shown = groups(open_views(opened, chosen), chosen, per_reason)
-    out.write_bytes(contact_sheet(shown, columns))
+    drawn = contact_sheet(shown, columns)
+    with _written(out):
+        out.write_bytes(drawn)
     say(f"{out}: {sum(len(group.rows) for group in shown)} pictures of {chosen.name}, {len(shown)} reasons")
     if any(group.count > len(group.rows) for group in shown):
         question = "select verdict, reason, row_id, uri from ledger order by all"
@@ -234,10 +253,12 @@ def withdraw(
     say(f"{chosen.name}: {len(found.seeds)} rows, and {len(found.ids) - len(found.seeds)} that were made of them")
     if dry_run:
         return
-    version, changed = removed(opened, chosen, found)
+    with run_lease(opened, ["parts"], say) as lease:
+        version, changed = removed(opened, chosen, found)
+        lease.check()
     for path in changed:
         say(f"changed: {path}")
-    say(f"new version {version.name}: {Store(store).root}/{version.name}")
+    say(f"new version {version.name}: {_opened(store).root}/{version.name}")
     earlier = ", ".join(str(n) for n in version_numbers(opened, chosen.dataset) if n < version.number)
     say(f"still in versions {earlier}: `curate drop --version N` ends one, then `curate gc --delete` frees its parts")
 
@@ -265,12 +286,15 @@ def gc(
 ) -> None:
     """Tell, or remove, the parts that no version lists."""
     opened = _existing(store)
-    found = garbage(opened, older_than_h * 3600, time.time())
-    size = sum(one.size for one in found) / 1e6
     if delete:
-        remove(opened, found)
-    note = "removed" if delete else "listed by no version; --delete removes them"
+        found, holders = collect(opened, older_than_h * 3600)
+    else:
+        found, holders = garbage(opened, older_than_h * 3600, time.time()), []
+    size = sum(one.size for one in found) / 1e6
+    note = "deleted" if delete else "listed by no version; --delete deletes them"
     say(f"{len(found)} objects, {size:.1f} MB: {note}")
+    for holder in holders:
+        say(f"spared what this may use: {holder}")
 
 
 @app.command()
@@ -282,6 +306,7 @@ def lexicon(
     starter: Annotated[bool, typer.Option("--starter", help="With the lexicon that comes along.")] = False,
 ) -> None:
     """Build a lexicon of concepts from lists; then `--set concepts.lexicon=FILE`."""
+    _writable(out, "OUT")
     lists = [(words_file, words), (titles_file, titles), (vocabulary_file, vocabulary)]
     parts = [starter_lexicon()] if starter else []
     for build, given in lists:
@@ -293,7 +318,8 @@ def lexicon(
     if not parts:
         raise RecipeError("no list given: --words, --titles, --vocabulary or --starter")
     merged = merge(parts)
-    write_lexicon(merged, out)
+    with _written(out):
+        write_lexicon(merged, out)
     counts = merged.group_by("language").aggregate([([], "count_all")]).sort_by("language").to_pylist()
     print_table(("language", "entries"), [(row["language"], row["count_all"]) for row in counts], title=str(out))
 
@@ -319,15 +345,15 @@ def prove(
     if corpus is not None and not proof.is_there(corpus):
         raise SourceError(f"--corpus {corpus} holds no truth; docs/proving.md tells its format")
     much = proof.size if size is None else size
-    folder = corpus or Path(Store(store).local_path(f"corpora/{pipeline}-{seed}-{much:g}"))
+    folder = corpus or Path(_opened(store).local_path(f"corpora/{pipeline}-{seed}-{much:g}"))
     if not as_json and not proof.is_there(folder):
         say(f"making {much:g} {proof.unit} with planted faults in {folder}")
     proof.ensure(folder, seed, much)
     job = read_job(recipe or proof.recipe, [*proof.settings(folder), *set_])
     chosen: Runner = RayRunner(workers=workers) if runner is RunnerName.ray else InlineRunner()
     with LiveProgress(errors if as_json else console) as progress:
-        version, _ = run_job(job, Store(store), chosen, progress)
-    result = proof.score(folder, open_views(Store(store), version))
+        version, _ = run_job(job, _opened(store), chosen, progress)
+    result = proof.score(folder, open_views(_opened(store), version))
     if as_json:
         sys.stdout.write(result.json() + "\n")
         return
@@ -340,6 +366,28 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     return str(value)
+
+
+def _writable(out: Path, option: str) -> None:
+    """Say that a file cannot be written before the work is done, not after."""
+    try:
+        if out.is_dir():
+            raise RecipeError(f"{option}: {out} is a folder; name a file in it")
+        if not out.parent.is_dir():
+            raise RecipeError(f"{option}: there is no folder {out.parent.absolute()}; make it first")
+        if not os.access(out if out.exists() else out.parent, os.W_OK):
+            raise RecipeError(f"{option}: {out} may not be written by this user")
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{option}: {str(out)!r:.200} is no path that can be written: {error}") from error
+
+
+@contextmanager
+def _written(out: Path) -> Iterator[None]:
+    """A disk that is full, or goes away, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"cannot write {out}: {error.strerror or error}") from error
 
 
 def _failure(uri: str, stage: str, error: str) -> str:
@@ -367,8 +415,19 @@ def _version(store: Store, dataset: str | None, number: int | None) -> Version:
     return read_version(store, dataset or names[0], number)
 
 
-def _existing(store: str) -> Store:
+def _opened(store: str) -> Store:
+    """The store, which need not be there yet."""
     opened = Store(store)
+    if opened.is_local:
+        try:
+            resolve(opened.root, "/")
+        except ValueError as error:
+            raise StoreError(f"--store {store!r:.200}: {error}") from error
+    return opened
+
+
+def _existing(store: str) -> Store:
+    opened = _opened(store)
     if opened.is_local and not Path(opened.root).is_dir():
         raise StoreError(f"there is no store at {opened.root}")
     return opened
@@ -376,15 +435,22 @@ def _existing(store: str) -> Store:
 
 def main() -> None:
     """Run the command; an error that is ours to explain is one line and an exit code."""
+    with signals_stop():
+        try:
+            _main()
+        finally:
+            if number := stopping.asked():
+                complain("curate: stopped; completed units are kept, run the same command to go on")
+                sys.exit(128 + number)
+
+
+def _main() -> None:
     try:
         app()
     except CurateError as error:
+        stopping.check()
         complain(f"curate: {error}")
         sys.exit(error.exit_code)
-    except SystemExit as ended:
-        if ended.code == 130:  # typer's word for Ctrl-C
-            complain("curate: stopped; what is done is kept, run the same command to go on")
-        raise
     except BrokenPipeError:
         sys.exit(141)
 

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from curation.engines.engine import Engine
-from curation.errors import CurateError, EngineMissing, LicenceRefused, RecipeError, StoreError
+from curation.errors import CurateError, EngineMissing, LicenceRefused, RecipeError, StageError, StoreError
+from curation.paths import resources_of
 from curation.recipe import Recipe, check_recipe, read_recipe
+from curation.runtime import stopping
 from curation.runtime.nodes import Listing, Pipeline
 from curation.runtime.publishing import run_and_publish
 from curation.runtime.run import Run, Runner, Watcher
 from curation.stage import Stage
+from curation.store.leases import run_lease
 from curation.store.objects import Store
 from curation.store.runs import begin_run, end_run
 from curation.store.versions import Version
@@ -62,7 +65,8 @@ def read_job(name: str, sets: Sequence[str] = (), limit: int | None = None) -> J
     if kind is None:
         raise RecipeError(f"recipe {name}: pipeline: {value.get('pipeline')!r} is none of {', '.join(PIPELINES)}")
     recipe = check_recipe(kind.recipe, value, name)
-    job = Job(name, recipe, kind.build(recipe, limit), limit)
+    pipeline = replace(kind.build(recipe, limit), resources=tuple(resources_of(recipe)))
+    job = Job(name, recipe, pipeline, limit)
     if strangers := strange_languages(job):
         raise RecipeError("\n".join(f"recipe {name}: {sentence}" for sentence in strangers))
     return job
@@ -101,10 +105,31 @@ def missing_engines(job: Job) -> list[tuple[Engine | Stage, str]]:
     return [(needs, reason) for needs in needing if (reason := needs.missing())]
 
 
+def check_columns(run: Run, name: str) -> None:
+    """Make sure that every stage finds the columns that it reads, before anything runs.
+
+    Raises:
+        RecipeError: a key of the recipe names a column that nothing before it writes.
+    """
+    try:
+        run.check()
+    except StageError as error:
+        raise RecipeError(f"recipe {name}: {error}") from error
+
+
 def run_job(
-    job: Job, store: Store, runner: Runner, watcher: Watcher, *, retry_failed: bool = False
+    job: Job,
+    store: Store,
+    runner: Runner,
+    watcher: Watcher,
+    *,
+    retry_failed: bool = False,
+    waits: Callable[[str], None] | None = None,
 ) -> tuple[Version, bool]:
     """Run a job to a version; whatever is done already is used. Returns the version and whether it is new.
+
+    Args:
+        waits: is told, in a sentence, what the run waits for before it begins.
 
     Raises:
         LicenceRefused, EngineMissing: before anything runs.
@@ -117,15 +142,22 @@ def run_job(
     store.sweep()
     dataset = job.pipeline.dataset
     run = Run(job.pipeline, store, retry_failed, withdrawn_from(store, dataset))
-    run.check()
+    check_columns(run, job.name)
     record = begin_run(store, dataset, job.name)
+    folders = [f"parts/{node.fingerprint()}" for node in job.pipeline.nodes]
     try:
-        version, is_new = run_and_publish(
-            run, runner, watcher, job.resolved(), job.recipe.max_failed_share, limit=job.limit
-        )
-    except (CurateError, KeyboardInterrupt) as error:
+        with run_lease(store, folders, waits or (lambda sentence: None)) as lease:
+            version, is_new = run_and_publish(
+                run, runner, watcher, job.resolved(), job.recipe.max_failed_share, limit=job.limit, before=lease.check
+            )
+    except BaseException as error:
+        outcome = str(error).partition("\n")[0]
+        if number := stopping.asked():
+            outcome = stopping.reason(number)
+        elif not isinstance(error, (CurateError, KeyboardInterrupt)):
+            outcome = f"{type(error).__name__}: {outcome}"
         with suppress(StoreError):  # a full disk, say: the error that ended the run is the one to tell
-            end_run(store, dataset, record, str(error).partition("\n")[0] or "stopped")
+            end_run(store, dataset, record, outcome or "stopped")
         raise
     finally:
         runner.close()

@@ -81,6 +81,12 @@ def print_engines(job: Job) -> None:
     print_table(("for", "engine", "code", "weights", "here", "limits"), rows)
 
 
+def print_resources(job: Job) -> None:
+    """What the recipe names by its path, as it was resolved."""
+    rows = [(resource.key, resource.path) for resource in job.pipeline.resources]
+    print_table(("key", "path"), rows)
+
+
 def print_versions(versions: Sequence[Version]) -> None:
     """Versions with what is in them."""
     rows = []

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from curation.decontamination.recipe import Decontamination
 from curation.diversity.clusters import CheckEmbedding, Clusters
 from curation.diversity.concept_report import ConceptReport, TailReport
-from curation.diversity.concepts import STARTER, ConceptBalance, KeepProbability, Limits, MatchConcepts
+from curation.diversity.concepts import STARTER, ConceptBalance, KeepProbability, LexiconPath, Limits, MatchConcepts
 from curation.diversity.density import DensityPruning, KeepDense
 from curation.diversity.duplicates import PerceptualDuplicates, RejectDuplicates, SemanticDuplicates
 from curation.diversity.resampling import ClusterRates, Resample
@@ -75,7 +75,7 @@ class Concepts(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    lexicon: str = STARTER
+    lexicon: LexiconPath = STARTER
     limits: Limits = Limits()
     keep_unmatched: bool = False
     seed: int = 0

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from curation.decontamination.recipe import Decontamination
 from curation.diversity.clusters import CheckEmbedding, Clusters
-from curation.diversity.concepts import STARTER, MatchConcepts
+from curation.diversity.concepts import STARTER, LexiconPath, MatchConcepts
 from curation.diversity.density import DensityPruning, KeepDense
 from curation.diversity.duplicates import HASH_BITS, ExactDuplicates, RejectDuplicates
 from curation.document_sources import DocumentSource, list_documents
@@ -135,7 +135,7 @@ class DocumentsRecipe(Recipe):
     joint: JointEmbedding = JointEmbedding()
     node_quality: NodeQuality = NodeQuality()
     left: WhatIsLeft = WhatIsLeft()
-    lexicon: str = STARTER
+    lexicon: LexiconPath = STARTER
     clusters: Clusters | None = Clusters()
     density: DensityPruning | None = Field(DensityPruning(score_weights=dict.fromkeys(SCORES, 1.0)))
     picture: EncodePicture = EncodePicture()

@@ -27,7 +27,7 @@ from curation.diversity.concepts import (
     tail_threshold,
 )
 from curation.diversity.lexicon import from_words, write_lexicon
-from curation.errors import RecipeError, SourceError, StageError
+from curation.errors import RecipeError, ResourceMissing, StageError
 from curation.runtime.nodes import Listing, Map, Pipeline, Reduce, Unit
 from curation.runtime.ray_runner import RayRunner
 from curation.runtime.run import Runner
@@ -252,7 +252,7 @@ def test_a_fingerprint_follows_what_the_files_hold(tmp_path: Path) -> None:
     assert not set(before) & set(after)
     matched = MatchConcepts(str(path))(pa.table({"caption": ["Thing01 and MORE", None]}))
     assert matched["concepts"].to_pylist() == [["more", "thing01"], []]
-    with pytest.raises(SourceError, match="nowhere"):
+    with pytest.raises(ResourceMissing, match="nowhere"):
         MatchConcepts(str(tmp_path / "nowhere.parquet")).fingerprint()
     low, high = (ConceptBalance(limits=Limits({"en": t})).fingerprint() for t in (1, 2))
     assert low != high

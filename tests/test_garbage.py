@@ -35,5 +35,5 @@ def test_the_command_only_tells_unless_it_is_told_to_delete(tmp_path: Path) -> N
     told = curate("gc", "--store", str(tmp_path), "--older-than-h", "0")
     assert "1 objects" in told.out and store.exists("parts/given-up/unit/receipt.json")
     done = curate("gc", "--store", str(tmp_path), "--older-than-h", "0", "--delete")
-    assert "removed" in done.out and not store.exists("parts/given-up/unit/receipt.json")
+    assert "deleted" in done.out and not store.exists("parts/given-up/unit/receipt.json")
     assert curate("verify", "--store", str(tmp_path)).code == 0

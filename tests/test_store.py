@@ -297,7 +297,7 @@ def test_a_run_all_of_whose_answers_were_lost_ends_well(forgetful: Store) -> Non
 
 
 def test_claims_and_run_records_whose_answers_were_lost_are_taken_once(forgetful: Store) -> None:
-    assert [claim_number(forgetful, "toy") for _ in range(3)] == [1, 2, 3]
+    assert [claim_number(forgetful, "toy", content, 0) for content in "abc"] == [1, 2, 3]
     records = [begin_run(forgetful, "toy", "recipe") for _ in range(3)]
     assert [record.number for record in records] == [1, 2, 3]
     end_run(forgetful, "toy", records[1], "version 1")

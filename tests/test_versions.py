@@ -50,7 +50,7 @@ def test_publishers_at_once_get_different_numbers(tmp_path: Path) -> None:
     store = Store(tmp_path)
 
     def one(_: int) -> int:
-        number = claim_number(store, "toy")
+        number = claim_number(store, "toy", f"content {_}", 0)
         publish(store, empty_version("toy", number))
         return number
 
@@ -61,19 +61,26 @@ def test_publishers_at_once_get_different_numbers(tmp_path: Path) -> None:
 
 def test_a_publisher_that_dies_leaves_a_gap_and_nothing_visible(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    publish(store, empty_version("toy", claim_number(store, "toy")))
-    assert claim_number(store, "toy") == 2
+    publish(store, empty_version("toy", claim_number(store, "toy", "a", 0)))
+    assert claim_number(store, "toy", "b", 1) == 2
     assert version_numbers(store, "toy") == [1]
-    assert claim_number(store, "toy") == 3
+    assert claim_number(store, "toy", "c", 1) == 3
+
+
+def test_who_has_the_same_content_shares_a_claim_unless_it_is_that_of_an_older_version(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert claim_number(store, "toy", "a", 0) == claim_number(store, "toy", "a", 0) == 1
+    assert claim_number(store, "toy", "b", 0) == 2
+    assert claim_number(store, "toy", "a", 1) == 3
+    assert claim_number(store, "toy", "a", 2) == 3
 
 
 def test_a_version_that_is_there_is_not_replaced(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    assert publish(store, empty_version("toy", 1))
-    assert publish(store, empty_version("toy", 1)), "its own: the answer to the first try may have been lost"
-    with pytest.raises(StoreError, match="version toy/1 already exists"):
-        publish(store, replace(empty_version("toy", 1), limit=3))
-    assert read_version(store, "toy").limit is None
+    version = empty_version("toy", 1)
+    assert publish(Store(tmp_path), version) == (version, True)
+    assert publish(Store(tmp_path), replace(version, parent=7)) == (version, False)
+    with pytest.raises(StoreError, match="version toy/1 already exists, with another content"):
+        publish(Store(tmp_path), replace(version, recipe={"another": 1}))
 
 
 def test_an_unknown_version_or_dataset_says_which_there_are(tmp_path: Path) -> None:

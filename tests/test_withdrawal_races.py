@@ -12,6 +12,7 @@ from toy import items, pipeline, run_toy
 
 from curation.audit.verification import verify
 from curation.audit.views import open_views
+from curation.meter import Beat
 from curation.runtime import publishing
 from curation.runtime.nodes import Node
 from curation.runtime.run import Runner, Watcher
@@ -55,6 +56,9 @@ class Meddler:
     def landed(self, task: Task, receipt: Receipt) -> None:
         self._at("lands", task.node.name)
         self.watcher.landed(task, receipt)
+
+    def working(self, beats: Sequence[tuple[Task, Beat]]) -> None:
+        self.watcher.working(beats)
 
     def node_ends(self, node: Node, receipts: Sequence[Receipt]) -> None:
         self.watcher.node_ends(node, receipts)
@@ -177,8 +181,8 @@ def test_twenty_withdrawals_against_runs_at_once_bring_nothing_back(tmp_path: Pa
 def test_a_claim_that_was_made_void_is_no_version_and_its_number_is_not_used_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
     version_of(store)
-    number = claim_number(store, "toy")
+    number = claim_number(store, "toy", "content", 1)
     void_claims(store, "toy")
     void_claims(store, "toy")
     assert version_numbers(store, "toy") == [1] and read_version(store, "toy").number == 1
-    assert claim_number(store, "toy") == number + 1
+    assert claim_number(store, "toy", "content", 1) == number + 1

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from curation.errors import EngineMissing, RecipeError
 from curation.hashing import digest, file_digest
+from curation.paths import RecipePath
 from curation.sources import AUDIO_SUFFIXES
 
 Kind = Literal["text", "image", "audio"]
@@ -53,11 +54,11 @@ class EvaluationSet:
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
     name: Annotated[str, Field(pattern=SET_NAME)]
-    path: str
+    path: RecipePath
     text: str | None = None
     image: str | None = None
     audio: str | None = None
-    folder: str | None = None
+    folder: RecipePath | None = None
 
     def __post_init__(self) -> None:
         named = any((self.text, self.image, self.audio))

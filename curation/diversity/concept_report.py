@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curation.diversity.concepts import (
-    STARTER,
     KeepProbability,
+    LexiconStage,
     Limits,
     concept_counts,
     concept_draws,
@@ -20,18 +20,16 @@ from curation.diversity.concepts import (
     places_of,
 )
 from curation.hashing import digest
-from curation.stage import Stage
 from schemas.concepts import CONCEPT_BALANCE, TAIL_COVERAGE
 
 
 @dataclass(frozen=True)
-class ConceptReport(Stage):
+class ConceptReport(LexiconStage):
     """What the draw of `ConceptBalance` of the same seed does to each entry (CONCEPT_BALANCE); a reduce to look at.
 
     It reads the probabilities that `KeepProbability` of the same lexicon and limits has found.
     """
 
-    lexicon: str = STARTER
     limits: Limits = field(default_factory=Limits)
     seed: int = 0
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,14 +20,17 @@ from numpy.typing import NDArray
 from curation.diversity.concept_matching import ConceptMatcher
 from curation.diversity.lexicon import lexicon_version, read_lexicon
 from curation.diversity.starter_lexicon import LISTS, starter_lexicon
-from curation.errors import RecipeError, SourceError, StageError
+from curation.errors import RecipeError, ResourceMissing, SourceError, StageError
 from curation.hashing import digest, draw, file_digest
+from curation.paths import PathKey, RecipePath
 from curation.stage import Stage, mark, reject, with_column
 from schemas.concepts import CONCEPT_COUNTS, KEEP_PROBABILITY
 from schemas.ledger import SAMPLED_OUT
 
 STARTER = "starter"
 """The lexicon that comes along."""
+LexiconPath = Annotated[str, PathKey(words=(STARTER,))]
+"""The type of a key that names a lexicon: "starter", or the path of a Parquet file."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,32 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class MatchConcepts(Stage):
+class LexiconStage(Stage):
+    """A stage that reads a lexicon: one that cannot be read is missed when the run is planned."""
+
+    lexicon: LexiconPath = STARTER
+
+    def missing(self) -> str | None:
+        """As for every stage; a lexicon is read as well, which its fingerprint asks for anyway."""
+        if reason := super().missing():
+            return reason
+        try:
+            _version(self.lexicon)
+        except ResourceMissing as error:
+            return f"stage {self.name}: {error}"
+        return None
+
+    def fingerprint(self) -> str:
+        return digest([super().fingerprint(), _version(self.lexicon)])
+
+
+@dataclass(frozen=True)
+class MatchConcepts(LexiconStage):
     """Find which entries of a lexicon a caption names; each counts once, wherever and however often it stands.
 
     `lexicon` is "starter" or the path of a Parquet file (`curation.diversity.lexicon`), which every worker must see.
     """
 
-    lexicon: str = STARTER
     column: str = "caption"
 
     writes = ("concepts",)
@@ -94,41 +116,29 @@ class MatchConcepts(Stage):
     def reads(self) -> tuple[str, ...]:
         return (self.column,)
 
-    def fingerprint(self) -> str:
-        return digest([super().fingerprint(), _version(self.lexicon)])
-
     def __call__(self, pairs: pa.Table) -> pa.Table:
         return with_column(pairs, "concepts", concept_matcher(self.lexicon).match_all(pairs[self.column].to_pylist()))
 
 
 @dataclass(frozen=True)
-class ConceptCounts(Stage):
+class ConceptCounts(LexiconStage):
     """How many pairs of the corpus name each entry; a reduce. Entries that no pair names are left out."""
-
-    lexicon: str = STARTER
 
     reads = ("concepts",)
     writes = tuple(CONCEPT_COUNTS.names)
-
-    def fingerprint(self) -> str:
-        return digest([super().fingerprint(), _version(self.lexicon)])
 
     def __call__(self, pairs: pa.Table) -> pa.Table:
         return concept_counts(pairs["concepts"], load_lexicon(self.lexicon))
 
 
 @dataclass(frozen=True)
-class KeepProbability(Stage):
+class KeepProbability(LexiconStage):
     """The probability to keep each pair of the corpus; a reduce whose table is joined to the pairs by `row_id`."""
 
-    lexicon: str = STARTER
     limits: Limits = field(default_factory=Limits)
 
     reads = ("concepts",)
     writes = tuple(KEEP_PROBABILITY.names)
-
-    def fingerprint(self) -> str:
-        return digest([super().fingerprint(), _version(self.lexicon)])
 
     def __call__(self, pairs: pa.Table) -> pa.Table:
         counts = concept_counts(pairs["concepts"], load_lexicon(self.lexicon))
@@ -149,7 +159,7 @@ class ConceptBalance(Stage):
 
     seed: int = 0
     keep_unmatched: bool = False
-    counts: str = ""
+    counts: RecipePath = ""
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -280,12 +290,15 @@ def _file_version(lexicon: str) -> str:
     try:
         return digest([file_digest(path) for path in paths])
     except OSError as error:
-        raise SourceError(f"lexicon {lexicon} cannot be read: {error}") from error
+        raise ResourceMissing(f"lexicon {lexicon} cannot be read: {error}") from error
 
 
 @lru_cache(maxsize=2)
 def _lexicon(lexicon: str, version: str) -> pa.Table:
-    return starter_lexicon() if lexicon == STARTER else read_lexicon(Path(lexicon))
+    try:
+        return starter_lexicon() if lexicon == STARTER else read_lexicon(Path(lexicon))
+    except SourceError as error:
+        raise ResourceMissing(str(error)) from error
 
 
 @lru_cache(maxsize=2)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,5 +57,5 @@ def _source(path: Path) -> str:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise SourceError(f"{path}: cannot be read as a list of UTF-8 texts: {error}") from error

@@ -24,6 +24,7 @@ from curation.engines.open_clip_towers import declare_torchvision_operators
 from curation.engines.viterbi import CtcPath, ctc_align
 from curation.errors import EngineMissing
 from curation.media.clips import SPEECH_RATE_HZ, Clip
+from curation.paths import RecipePath
 from curation.text.numbers import read_aloud
 from curation.text.romanisation import LANGUAGE_PACKAGES, PACKAGES, romanise
 
@@ -53,8 +54,8 @@ class CtcAligner(ForcedAligner):
     engine: Literal["ctc"] = "ctc"
     runtime: Literal["onnx", "transformers"] = "onnx"
     """`onnx`: a file. `transformers`: a folder with config.json and model.safetensors; no code from it is run."""
-    model_path: str = ""
-    vocabulary_path: str = ""
+    model_path: RecipePath = ""
+    vocabulary_path: RecipePath = ""
     """vocab.json (token to id, or a list) or tokens.txt (a token a line, perhaps with its id). With `transformers` the
     folder's own vocab.json, if this is empty."""
     licence: str = "unknown"

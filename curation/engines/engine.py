@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version as installed_versio
 from pathlib import Path
 from typing import Any, ClassVar
 
-from curation.errors import EngineMissing
+from curation.errors import BLAMES_NO_ROW, EngineMissing, ResourceMissing
 from curation.hashing import digest, file_digest
 
 
@@ -89,10 +89,17 @@ def loaded(engine: Engine) -> Any:
 
     Raises:
         EngineMissing: with the command that installs what is missing.
+        ResourceMissing: it is here and does not load, for a reason that no row is to blame for.
     """
     if reason := engine.missing():
         raise EngineMissing(reason)
-    return engine.load()
+    try:
+        return engine.load()
+    except BLAMES_NO_ROW:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise ResourceMissing(f"engine {engine.label} does not load: {type(error).__name__}: {reason:.500}") from error
 
 
 def package_versions(packages: Iterable[str]) -> dict[str, str | None]:

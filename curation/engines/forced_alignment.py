@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Literal
 from curation.engines.engine import Engine, loaded
 from curation.errors import CurateError, EngineMissing
 from curation.media.clips import SPEECH_RATE_HZ, Clip
+from curation.meter import advance
+from curation.paths import RecipePath
 from curation.text.normalisation import base_language
 from curation.text.numbers import WrittenWord, read_aloud
 
@@ -66,6 +68,7 @@ class ForcedAligner(Engine):
         model = loaded(self)
         aligned: list[list[AlignedWord] | Exception] = []
         for clip, text in zip(clips, texts, strict=True):
+            advance()
             try:
                 aligned.append(self.align_one(model, clip, text))
             except EngineMissing:
@@ -103,7 +106,7 @@ class PocketSphinxAligner(ForcedAligner):
     beams: tuple[float, ...] = (1e-120, 0.0)
     """Pruning thresholds, tried in turn until the whole text is found; 0 prunes nothing. The library's own 1e-48 loses
     one utterance in seven where there are long pauses, and saves little time."""
-    dictionary_path: str = ""
+    dictionary_path: RecipePath = ""
     """More words and pronunciations in CMU notation, one a line: `word P H O N E S`."""
     start_shift_s: float = 0.0
     """Added to every start."""

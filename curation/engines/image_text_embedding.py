@@ -18,6 +18,8 @@ from curation.engines.open_clip_towers import CONFIG, OpenClipTowers, packages_f
 from curation.engines.tiny_siglip import inputs
 from curation.errors import CurateError, EngineMissing
 from curation.hashing import digest, file_digest
+from curation.meter import counted
+from curation.paths import ModelFolder
 
 Picture = NDArray[np.uint8]
 """RGB [height, width, 3]."""
@@ -131,13 +133,13 @@ class TinySiglip(ImageTextEmbedder):
 
     def embed_images(self, pictures: Sequence[Picture]) -> Vectors:
         towers: TinyTowers = loaded(self)
-        rows = [inputs.seen(rgb(picture))[None] for picture in pictures]
-        return np.concatenate([np.zeros((0, towers.dimensions), np.float32), *map(towers.picture, rows)])
+        rows = (inputs.seen(rgb(picture))[None] for picture in pictures)
+        return np.concatenate([np.zeros((0, towers.dimensions), np.float32), *counted(map(towers.picture, rows))])
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
         towers: TinyTowers = loaded(self)
-        rows = [inputs.read(text, towers.vocabulary)[None] for text in texts]
-        return np.concatenate([np.zeros((0, towers.dimensions), np.float32), *map(towers.text, rows)])
+        rows = (inputs.read(text, towers.vocabulary)[None] for text in texts)
+        return np.concatenate([np.zeros((0, towers.dimensions), np.float32), *counted(map(towers.text, rows))])
 
 
 class TinyTowers:
@@ -164,7 +166,7 @@ class OpenClip(ImageTextEmbedder):
     limits: ClassVar[str] = "sees a picture at a few hundred pixels a side, squeezed or cropped as its checkpoint asks"
 
     engine: Literal["open-clip"] = "open-clip"
-    model: str = "timm/ViT-B-16-SigLIP"
+    model: ModelFolder = "timm/ViT-B-16-SigLIP"
     """`owner/name` (or `hf-hub:owner/name`) in the hub's local cache, or `local-dir:FOLDER` with open_clip_config.json,
     weights, and the tokenizer's files where the config names one."""
     licence: str = "unknown"

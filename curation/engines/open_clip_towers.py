@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from curation.errors import EngineMissing
 from curation.hashing import file_digest
+from curation.meter import advance
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = (
@@ -69,6 +70,7 @@ class OpenClipTowers:
                 filled = batch + batch[:1] * (batch_size - len(batch))
                 vectors = torch.nn.functional.normalize(encode(filled).float(), dim=-1)
                 found.append(vectors[: len(batch)].cpu().numpy())
+                advance(len(batch))
         return np.concatenate(found) if found else np.zeros((0, self.dimensions), np.float32)
 
     @cached_property

@@ -14,6 +14,8 @@ from curation.engines.engine import Engine, loaded
 from curation.errors import CurateError, EngineMissing
 from curation.hashing import digest, file_digest
 from curation.media.clips import Clip
+from curation.meter import advance
+from curation.paths import HubOrFolder, RecipePath, SizeOrCheckpoint
 
 
 class NoSidecar(CurateError):
@@ -56,6 +58,7 @@ class SpeechRecogniser(Engine):
         raise NotImplementedError(f"engine {self.engine} does not hear clip by clip")
 
     def _attempt(self, clip: Clip) -> Transcript | Exception:
+        advance()
         try:
             return self.hear(clip)
         except (EngineMissing, MemoryError):
@@ -130,13 +133,13 @@ class PocketSphinx(SpeechRecogniser):
     )
 
     engine: Literal["pocketsphinx"] = "pocketsphinx"
-    language_model_path: str | None = None
+    language_model_path: RecipePath | None = None
     """An n-gram model, ARPA or binary. Words that the dictionary lacks are never heard."""
-    grammar_path: str | None = None
+    grammar_path: RecipePath | None = None
     """A JSGF grammar, instead of a language model. Speech that does not fit it gives an empty transcript."""
-    dictionary_path: str | None = None
+    dictionary_path: RecipePath | None = None
     """Pronunciations; None is the CMU dictionary, whose 134,000 words take seconds to load (a domain's take none)."""
-    acoustic_model_path: str | None = None
+    acoustic_model_path: RecipePath | None = None
     """The folder of an acoustic model; None is en-us."""
     language: str = "en"
     """ISO 639-1 code of what these models speak."""
@@ -242,7 +245,7 @@ class FasterWhisper(WhisperRecogniser):
     packages: ClassVar[tuple[str, ...]] = ("faster-whisper", "ctranslate2", "tokenizers")
 
     engine: Literal["faster-whisper"] = "faster-whisper"
-    model: str = "large-v3"
+    model: HubOrFolder = "large-v3"
     """A folder with a converted model; or a size, or `owner/name`, that is in the hub's local cache."""
     compute_type: str = "int8"
     """Of the weights as CTranslate2 names it: int8, float32; on a GPU also float16, int8_float16, bfloat16."""
@@ -294,7 +297,7 @@ class OpenAIWhisper(WhisperRecogniser):
     packages: ClassVar[tuple[str, ...]] = ("openai-whisper", "torch")
 
     engine: Literal["openai-whisper"] = "openai-whisper"
-    model: str = "large-v3"
+    model: SizeOrCheckpoint = "large-v3"
     """A .pt file; or a size whose file is in openai-whisper's cache."""
 
     def paths(self) -> dict[str, Path]:

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from curation.engines.engine import Engine, loaded
 from curation.errors import EngineMissing
 from curation.hashing import digest, file_digest
+from curation.meter import counted
+from curation.paths import ModelFolder
 from curation.text.scripts import text_units
 
 if TYPE_CHECKING:
@@ -125,7 +127,7 @@ class Model2Vec(TextEmbedder):
     limits: ClassVar[str] = "a mean of tokens: word order and negation do not show"
 
     engine: Literal["model2vec"] = "model2vec"
-    model: str = "minishlab/potion-multilingual-128M"
+    model: ModelFolder = "minishlab/potion-multilingual-128M"
     """`owner/name` in the hub's local cache, or `local-dir:FOLDER`."""
     licence: str = "unknown"
     """SPDX identifier of the weights, as their publisher states it."""
@@ -184,7 +186,7 @@ class Model2Vec(TextEmbedder):
     def embed(self, texts: Sequence[str]) -> Vectors:
         model: StaticModel = loaded(self)
         # One by one: the tokenizer shares several out to threads of its own.
-        rows = [model.encode([text], use_multiprocessing=False) for text in texts]
+        rows = list(counted(model.encode([text], use_multiprocessing=False) for text in texts))
         means = np.concatenate([np.zeros((0, model.dim)), *rows], dtype=np.float64)
         lengths = np.sqrt(np.square(means).sum(axis=1, keepdims=True))
         unit: Vectors = np.divide(means, lengths, out=np.zeros_like(means), where=lengths > 0).astype(np.float32)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from curation.errors import EngineMissing
 from curation.media.clips import SPEECH_RATE_HZ
+from curation.meter import advance
 
 WINDOW_S = 30
 """What Whisper's encoder hears at once; shorter audio is padded with zeros."""
@@ -131,6 +132,7 @@ class ConvertedWhisper:
                 # Always the same shape, so that how many clips there are changes nothing.
                 silence = [(NO_SAMPLES, "en")] * (batch_size - len(batch))
                 heard += self.decode([*batch, *silence], beam_size)[: len(batch)]
+                advance(len(batch))
             except MemoryError:
                 raise
             except Exception as error:

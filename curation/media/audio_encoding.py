@@ -35,8 +35,8 @@ def check_audio_format(name: str) -> AudioFormat:
     """
     if _is_audio_format(name):
         return name
-    why = f"{AAC_REFUSED}; " if name.lower() in ("aac", "m4a", "mp4") else ""
-    raise RecipeError(f"audio format {name!r}: {why}choose one of {', '.join(AUDIO_FORMATS)}")
+    why = f"{AAC_REFUSED}; " if str(name).lower() in ("aac", "m4a", "mp4") else ""
+    raise RecipeError(f"audio format {name!r:.80}: {why}choose one of {', '.join(AUDIO_FORMATS)}")
 
 
 def encode_flac(samples: NDArray[np.int16], rate_hz: int = SPEECH_RATE_HZ) -> bytes:

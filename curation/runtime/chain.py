@@ -13,12 +13,19 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.errors import EngineMissing, StageError, StoreError
+from curation import meter
+from curation.errors import BLAMES_NO_ROW, CurateError, RunFailed, StageError
 from curation.hashing import row_digests
 from curation.stage import Stage, fail, mark, reject, undecided, with_column
 from curation.store.withdrawals import REASON, Withdrawn
 from schemas.ledger import DECISION, FAILED, KEPT, LEDGER, LINEAGE
 from schemas.rows import ROW_COLUMNS
+
+ALIKE_ROOTS = 8
+"""Sources whose rows all fail alike before the reason is looked for outside of them."""
+CRASHED = "crashed"
+"""In the ledger, for a row whose process died."""
+_IMPORTS = ("ImportError", "ModuleNotFoundError")
 
 
 class MeasureCache(Protocol):
@@ -107,12 +114,14 @@ def run_chain(
     block = _Block(node, set(rows["row_id"].to_pylist()))
     timings: dict[str, float] = {}
     rows = _take_out(block, rows, withdrawn)
-    for stage in stages:
+    for place, stage in enumerate(stages):
         if not rows.num_rows:
             break
+        meter.enter(stage.name, place, len(stages), rows.num_rows)
         entering(stage.name)
         started = time.process_time()
         result = _apply(stage, rows, together, measures)
+        _refuse_one_reason_for_all(node, stage, rows, result)
         timings[stage.name] = timings.get(stage.name, 0.0) + time.process_time() - started
         rows = _account(block, stage, rows, result)
         if stage.makes:
@@ -139,13 +148,52 @@ def _apply(stage: Stage, rows: pa.Table, together: str, measures: MeasureCache |
         if stage.costly and measures is not None:
             return _measured(stage, rows, measures)
         return stage(rows)
-    except (StageError, EngineMissing, StoreError):
+    except BLAMES_NO_ROW:
         raise
     except (Exception, SystemExit) as error:  # a library that calls exit() has no say over the run
         both = halves(rows, together)
         if both is None:
             return fail(rows, [error] * rows.num_rows)
     return pa.concat_tables([_apply(stage, half, together, measures) for half in both], promote_options="default")
+
+
+def _refuse_one_reason_for_all(node: str, stage: Stage, before: pa.Table, after: pa.Table) -> None:
+    """End the run where a stage fails every row of a block for one and the same reason that is not in the rows.
+
+    That is a package that cannot be imported; or, for rows of `ALIKE_ROOTS` sources and more, any exception without an
+    explanation of ours whose words are the same for all and name no file of a row. What is wrong with a file has errors
+    of its own (`MediaError` and others), and rows of one source may well fail alike.
+
+    Raises:
+        RunFailed: with the reason.
+    """
+    if "decision" not in after.column_names or after.num_rows != before.num_rows:
+        return
+    decisions = after["decision"].combine_chunks()
+    if decisions.null_count:
+        return
+    first = decisions[0].as_py()
+    if first["verdict"] != FAILED or first["reason"] in _explained_errors():
+        return
+    if first["reason"] not in _IMPORTS and pc.count_distinct(before["root"]).as_py() < ALIKE_ROOTS:
+        return
+    if any(pc.any(pc.not_equal(pc.struct_field(decisions, name), first[name])).as_py() for name in ("reason", "error")):
+        return
+    if any(uri and uri in first["error"] for uri in before["uri"].to_pylist()):
+        return
+    raise RunFailed(
+        f"node {node}: stage {stage.name} failed all {before.num_rows} rows of a unit for one reason, which does not "
+        f"lie in them: {first['reason']}: {first['error']}"
+    )
+
+
+def _explained_errors() -> set[str]:
+    """Names of the errors that say what is wrong with a row."""
+    found, classes = set(), [CurateError]
+    while classes:
+        found.add(classes[-1].__name__)
+        classes += classes.pop().__subclasses__()
+    return found
 
 
 def halves(rows: pa.Table, together: str) -> tuple[pa.Table, pa.Table] | None:
@@ -168,6 +216,7 @@ def _measured(stage: Stage, rows: pa.Table, measures: MeasureCache) -> pa.Table:
     place = {} if known is None else {key: i for i, key in enumerate(known["key"].to_pylist())}
     todo = {key: i for i, key in reversed(list(enumerate(keys))) if key not in place}
     found = [] if known is None else [known.select(["key", *stage.writes])]
+    meter.advance(rows.num_rows - len(todo))
     if todo:
         fresh = stage(rows.take(pa.array(sorted(todo.values()), pa.int64())))
         key_of = dict(zip(rows["row_id"].to_pylist(), keys, strict=True))
@@ -279,7 +328,7 @@ def _entries(block: _Block, rows: pa.Table) -> pa.Table:
 def crashed(node: str, rows: pa.Table, stage: str, error: str) -> Outcome:
     """The outcome of rows whose process died: every one of them failed, with the stage that it died in."""
     block = _Block(node, set(rows["row_id"].to_pylist()))
-    decision = {"verdict": FAILED, "reason": "crashed", "value": None, "threshold": None, "error": error}
+    decision = {"verdict": FAILED, "reason": CRASHED, "value": None, "threshold": None, "error": error}
     failed = mark(rows, [decision] * rows.num_rows)
     block.decided.append(failed.append_column("stage", pa.repeat(stage, failed.num_rows)))
     return _outcome(block, rows.slice(0, 0), {})

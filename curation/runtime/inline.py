@@ -4,12 +4,16 @@ A task that kills this process leaves a mark in the store. One that has killed i
 when the run is started again.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
+from curation import meter
 from curation.hashing import digest
+from curation.runtime import stopping
 from curation.runtime.isolation import isolated
-from curation.runtime.tasks import Task, execute
+from curation.runtime.tasks import BEAT_EVERY_S, Task, Working, execute, unwatched
 from curation.store.objects import Store
 from curation.store.parts import Receipt
 
@@ -22,31 +26,71 @@ class InlineRunner:
     """Runs tasks in this process."""
 
     unit_timeout_s: float = 3600.0
+    _marks: list[str] = field(default_factory=list, compare=False, repr=False)
+    """Ours, and perhaps still in the store."""
+    _stores: list[Store] = field(default_factory=list, compare=False, repr=False)
 
-    def run(self, tasks: Sequence[Task], store: Store, landed: Callable[[Task, Receipt], None]) -> None:
-        """Do all tasks; `landed` is told of each as its part lands."""
+    def run(
+        self,
+        tasks: Sequence[Task],
+        store: Store,
+        landed: Callable[[Task, Receipt], None],
+        working: Working = unwatched,
+    ) -> None:
+        """Do all tasks; `landed` is told of each as its part lands, `working` how far the one at hand is."""
+        at_hand: list[Task] = []
+        with _beating(at_hand, working):
+            self._run(tasks, store, landed, at_hand)
+
+    def _run(
+        self, tasks: Sequence[Task], store: Store, landed: Callable[[Task, Receipt], None], at_hand: list[Task]
+    ) -> None:
+        self._stores[:] = [store]
         for task in tasks:
+            stopping.check()
+            at_hand[:] = [task]
             marks = f"attempts/{digest(task.part)}"
             earlier = store.names(marks)
             if len(earlier) >= ATTEMPTS:
                 receipt = execute(task, store, isolated(store, self.unit_timeout_s))
             else:
+                mark = f"{marks}/{len(earlier)}"
                 try:
-                    store.create(f"{marks}/{len(earlier)}", b"")
+                    self._marks.append(mark)
+                    store.create(mark, b"")
                     receipt = execute(task, store)
                 finally:
-                    _unmark(store, f"{marks}/{len(earlier)}")
+                    self._unmark(store)
             for mark in earlier:
                 store.delete(mark)
             landed(task, receipt)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to give back; a mark of ours that a signal left behind would count as a death, and goes."""
+        for store in self._stores:
+            self._unmark(store)
+
+    def _unmark(self, store: Store) -> None:
+        while self._marks:
+            store.delete(self._marks[-1])
+            self._marks.pop()
 
 
-def _unmark(store: Store, mark: str) -> None:
+@contextmanager
+def _beating(at_hand: list[Task], working: Working) -> Iterator[None]:
+    """Tell, from a thread, where the task at hand stands."""
+    ended = threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(BEAT_EVERY_S):
+            beat = meter.beat()
+            if beat and at_hand:
+                working([(at_hand[0], beat)])
+
+    thread = threading.Thread(target=tell, name="progress", daemon=True)
+    thread.start()
     try:
-        store.delete(mark)
-    except KeyboardInterrupt:  # in the midst of it; a mark that stayed would count as a death
-        store.delete(mark)
-        raise
+        yield
+    finally:
+        ended.set()
+        thread.join()

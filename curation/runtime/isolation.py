@@ -15,9 +15,10 @@ import time
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curation.errors import RunFailed
-from curation.runtime.chain import Outcome, crashed, halves, join_outcomes
+from curation.runtime.chain import ALIKE_ROOTS, CRASHED, Outcome, crashed, halves, join_outcomes
 from curation.runtime.nodes import Map
 from curation.runtime.tasks import Run, Task, in_this_process
 from curation.store.objects import Store
@@ -38,7 +39,21 @@ def isolated(store: Store, timeout_s: float) -> Run:
             return crashed(task.node.name, rows, stage, error)
         return join_outcomes([run(task, half) for half in both])
 
-    return run
+    def whole(task: Task, rows: pa.Table) -> Outcome:
+        outcome = run(task, rows)
+        _refuse_death_of_all(task, rows, outcome)
+        return outcome
+
+    return whole
+
+
+def _refuse_death_of_all(task: Task, rows: pa.Table, outcome: Outcome) -> None:
+    """End the run where the rows of many sources all died alike: that is a library or a machine, not the rows."""
+    if pc.count_distinct(rows["root"]).as_py() < ALIKE_ROOTS:
+        return
+    ends = outcome.ledger.group_by(["reason", "error"]).aggregate([]).to_pylist()
+    if len(ends) == 1 and ends[0]["reason"] == CRASHED:
+        raise RunFailed(f"node {task.node.name}: of all {rows.num_rows} rows of a unit, {ends[0]['error']}")
 
 
 def _in_child(task: Task, rows: pa.Table, store: Store, timeout_s: float) -> tuple[Outcome | None, str, str]:

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from curation.engines.engine import Engine
 from curation.hashing import digest
+from curation.paths import Resource
 from curation.stage import Stage
 from curation.store.layout import Layout
 from curation.store.tar_shards import TAR_FORMAT
@@ -106,10 +107,15 @@ Node = Listing | Map | Reduce | Pinned | Pack
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A dataset's nodes in the order in which they run."""
+    """A dataset's nodes in the order in which they run.
+
+    Attributes:
+        resources: what the recipe names by its path, which whoever does a unit must see.
+    """
 
     dataset: str
     nodes: tuple[Node, ...]
+    resources: tuple[Resource, ...] = ()
 
     def stages(self) -> list[Stage]:
         """Every stage, in order."""

@@ -6,6 +6,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from curation.errors import StoreError
+from curation.meter import advance
 from curation.runtime.nodes import Pack
 from curation.store.layout import Layout
 from curation.store.objects import Store
@@ -49,6 +50,7 @@ def _samples(layout: Layout, store: Store, rows: pa.Table) -> Iterator[tuple[str
     for batch in rows.to_batches(max_chunksize=64):
         for row in batch.to_pylist():
             yield row["row_id"], layout.parts(row, _payload(store, row))
+            advance()
 
 
 def _payload(store: Store, row: dict[str, Any]) -> bytes:

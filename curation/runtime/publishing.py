@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -42,10 +42,14 @@ def run_and_publish(
     recipe: dict[str, Any],
     max_failed_share: float,
     limit: int | None = None,
+    before: Callable[[], None] = lambda: None,
 ) -> tuple[Version, bool]:
     """Run a pipeline to a version, and say whether it is new.
 
     If something is withdrawn on the way, the run goes over its nodes again without it.
+
+    Args:
+        before: called before anything is published; it may object by raising.
 
     Raises:
         RunFailed: no result can be had.
@@ -53,6 +57,7 @@ def run_and_publish(
     """
     while True:
         receipts = run.run(runner, watcher)
+        before()
         withdrawn = run.withdrawn.asked
         try:
             return publish_run(
@@ -141,8 +146,9 @@ def put_version(draft: Version, packs: Sequence[Receipt], store: Store) -> tuple
     Raises:
         WithdrawnSince: more was withdrawn than the draft leaves out.
     """
+    content = draft.content()
     while True:
-        number = claim_number(store, draft.dataset)
+        number = claim_number(store, draft.dataset, content, draft.parent or 0)
         if set(withdrawn_from(store, draft.dataset).asked) - set(draft.withdrawn):
             raise WithdrawnSince(f"something was withdrawn from {draft.dataset} meanwhile; run the same command again")
         found = _put_version(draft, number, packs, store)
@@ -164,10 +170,10 @@ def _put_version(draft: Version, number: int, packs: Sequence[Receipt], store: S
         store.create(path, data)
     records = [PartFile(path, len(data), bytes_digest(data)) for path, data in sorted(files.items())]
     version = replace(version, files=records)
-    if not publish(store, version):
+    found = publish(store, version)
+    if found is None:
         remove_folder(store, version)
-        return None
-    return version, True
+    return found
 
 
 def _newest(store: Store, dataset: str) -> Version | None:

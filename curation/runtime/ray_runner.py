@@ -10,16 +10,23 @@ keeps nobody waiting.
 
 import logging
 import os
+import signal
+import socket
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from curation.errors import CurateError, RunFailed
+from curation import meter
+from curation.errors import CurateError, EngineMissing, RunFailed
+from curation.runtime import stopping
 from curation.runtime.inline import ATTEMPTS
 from curation.runtime.isolation import isolated
-from curation.runtime.tasks import Task, execute
+from curation.runtime.ray_address import check_answers
+from curation.runtime.tasks import BEAT_EVERY_S, Task, Working, execute, unwatched
 from curation.store.objects import Store
 from curation.store.parts import Receipt
 
@@ -33,6 +40,47 @@ STARTS = 3
 """Starts that may die for each slot that is wanted, until no more are ordered; a unit's death allows as many again."""
 
 
+class Board:
+    """Where slots post how far they are, for the driver to read. If its node dies, a run goes on without."""
+
+    def __init__(self) -> None:
+        self._beats: dict[str, meter.Beat] = {}
+
+    def post(self, part: str, beat: meter.Beat | None) -> None:
+        """Of a unit; None when it has ended."""
+        if beat is None:
+            self._beats.pop(part, None)
+        else:
+            self._beats[part] = beat
+
+    def read(self) -> dict[str, meter.Beat]:
+        """Of all units at hand."""
+        return self._beats
+
+
+@contextmanager
+def _posting(part: str, board: Any) -> Iterator[None]:
+    """Post, from a thread, where the unit at hand stands."""
+    if board is None:
+        yield
+        return
+    ended = threading.Event()
+
+    def post() -> None:
+        while not ended.wait(BEAT_EVERY_S):
+            if beat := meter.beat():
+                board.post.remote(part, beat)
+
+    thread = threading.Thread(target=post, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        board.post.remote(part, None)
+
+
 class Slot:
     """One worker: loads its engines on first use and does one task at a time."""
 
@@ -41,9 +89,14 @@ class Slot:
         ray = _ray()
         return str(ray.get_runtime_context().get_node_id())
 
-    def do(self, task: Task, store: Store, isolate: bool, timeout_s: float) -> Receipt:
-        """One task, in this process or in processes of its own."""
-        return execute(task, store, isolated(store, timeout_s) if isolate else None)
+    def do(self, task: Task, store: Store, isolate: bool, timeout_s: float, board: Any = None) -> Receipt:
+        """One task, in this process or in processes of its own. How far it is stands on the board now and then."""
+        try:
+            with _posting(task.part, board):
+                return execute(task, store, isolated(store, timeout_s) if isolate else None)
+        except EngineMissing as error:
+            where = f"worker on {socket.gethostname()} ({_ray().util.get_node_ip_address()})"
+            raise type(error)(f"{where}: {error}") from error
 
 
 @dataclass
@@ -76,13 +129,24 @@ class RayRunner:
     """Actors that may still wait for room, by the reference that tells of their start."""
     _dead_starts: list[str] = field(default_factory=list)
     _started: bool = False
+    _board: Any = None
+    _reading: Any = None
+    """The board's answer that was asked for last."""
+    _read_at: float = 0.0
 
-    def run(self, tasks: Sequence[Task], store: Store, landed: Callable[[Task, Receipt], None]) -> None:
-        """Do all tasks; `landed` is told of each as its part lands."""
+    def run(
+        self,
+        tasks: Sequence[Task],
+        store: Store,
+        landed: Callable[[Task, Receipt], None],
+        working: Working = unwatched,
+    ) -> None:
+        """Do all tasks; `landed` is told of each as its part lands, `working` how far those at hand are."""
         if not tasks:
             return
         self._start()
         self._dismiss_busy()
+        self._put_up_board()
         self._dead_starts.clear()
         waiting = deque(tasks)
         deaths: dict[str, int] = {}
@@ -90,6 +154,7 @@ class RayRunner:
         running: dict[Any, _Worker] = {}
         slot_seen = time.monotonic()
         while waiting or running:
+            stopping.check()
             wanted = min(self._size(), len(waiting) + len(running))
             self._order(wanted)
             slot_seen = time.monotonic() if self._pool else slot_seen
@@ -98,8 +163,11 @@ class RayRunner:
                 if worker.task is None and waiting:
                     worker.task, worker.since = waiting.popleft(), time.monotonic()
                     worker.isolated = deaths.get(worker.task.part, 0) >= ATTEMPTS
-                    reference = worker.actor.do.remote(worker.task, store, worker.isolated, self.unit_timeout_s)
+                    reference = worker.actor.do.remote(
+                        worker.task, store, worker.isolated, self.unit_timeout_s, self._board
+                    )
                     running[reference] = worker
+            self._tell(running, working)
             for reference in self._ended(running):
                 if reference in self._starting:
                     self._admit(reference)
@@ -123,18 +191,50 @@ class RayRunner:
             return
         ray = _ray()
 
-        for actor in (*(worker.actor for worker in self._pool), *self._starting.values()):
+        boards = [] if self._board is None else [self._board]
+        for actor in (*(worker.actor for worker in self._pool), *self._starting.values(), *boards):
             ray.kill(actor)
+        self._board = self._reading = None
         self._pool.clear()
         self._starting.clear()
         ray.shutdown()
         self._started = False
 
+    def _put_up_board(self) -> None:
+        """Where slots post how far they are; they need not wait for it."""
+        self._board = self._board or _ray().remote(num_cpus=0, max_restarts=0)(Board).remote()
+
+    def _tell(self, running: dict[Any, _Worker], working: Working) -> None:
+        """Read the board without waiting for it, and tell of the units that are at hand."""
+        ray = _ray()
+        from ray.exceptions import RayError
+
+        if time.monotonic() - self._read_at < BEAT_EVERY_S:
+            return
+        self._read_at = time.monotonic()
+        try:
+            if self._board is None:
+                self._put_up_board()
+            elif self._reading is None:
+                self._reading = self._board.read.remote()
+            elif ray.wait([self._reading], timeout=0)[0]:
+                beats = ray.get(self._reading)
+                at_hand = {worker.task.part: worker.task for worker in running.values() if worker.task}
+                self._reading = self._board.read.remote()
+                working([(at_hand[part], beat) for part, beat in beats.items() if part in at_hand])
+        except RayError:  # its node is gone; progress is not worth more than another board
+            self._board = self._reading = None
+
     def _start(self) -> None:
         if self._started:
             return
+        if self.address:
+            check_answers(self.address)
         ray = _ray()
 
+        # Ray sets a handler of its own, which would end the process where it stands.
+        handler = signal.getsignal(signal.SIGTERM)
+        self._started = True
         try:
             if self.address:
                 ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
@@ -149,11 +249,14 @@ class RayRunner:
                 )
         except Exception as error:
             where = self.address or "this machine"
+            self.close()
             raise RunFailed(
                 f"Ray does not start on {where}: {error}; a cluster must have our version of Ray and, where it uses "
                 "tokens, the same RAY_AUTH_MODE and RAY_AUTH_TOKEN; `--runner inline` needs no Ray"
             ) from error
-        self._started = True
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)
         if not self._fits():
             raise RunFailed(
                 f"no node of the cluster has {self.slot_cpus:g} CPUs and {self.slot_gpus:g} GPUs for a slot; "

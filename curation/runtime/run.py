@@ -9,9 +9,10 @@ import pyarrow.compute as pc
 
 from curation.errors import RunFailed, StageError
 from curation.hashing import digest, row_digests
+from curation.meter import Beat
 from curation.runtime.chain import check_chain
 from curation.runtime.nodes import WHOLE, Listing, Map, Node, Pack, Pinned, Pipeline, Reduce, Unit, stages_of
-from curation.runtime.tasks import Input, Task, join_key
+from curation.runtime.tasks import Input, Task, Working, join_key, unwatched
 from curation.runtime.units import PLANNING_COLUMNS, cut, unit_name
 from curation.store.objects import Store
 from curation.store.parts import PartFile, Receipt, find_receipt, put_table, read_part_table, receipt_path
@@ -24,7 +25,7 @@ from schemas.rows import ROW_COLUMNS
 class Runner(Protocol):
     """Does tasks, anywhere and in any order."""
 
-    def run(self, tasks: Sequence[Task], store: Store, landed: "Landed") -> None: ...
+    def run(self, tasks: Sequence[Task], store: Store, landed: "Landed", working: Working = unwatched) -> None: ...
 
     def close(self) -> None: ...
 
@@ -39,6 +40,8 @@ class Watcher(Protocol):
     def node_starts(self, node: Node, tasks: Sequence[Task], found: Sequence[Receipt]) -> None: ...
 
     def landed(self, task: Task, receipt: Receipt) -> None: ...
+
+    def working(self, beats: Sequence[tuple[Task, Beat]]) -> None: ...
 
     def node_ends(self, node: Node, receipts: Sequence[Receipt]) -> None: ...
 
@@ -107,7 +110,7 @@ class Run:
                 self.computed.add(receipt.part)
                 watcher.landed(task, receipt)
 
-            runner.run(plan.todo, self.store, land)
+            runner.run(plan.todo, self.store, land, watcher.working)
             if missing := [task.part for task in plan.todo if task.part not in landed]:
                 raise RunFailed(f"node {node.name}: no result for {missing[0]}")
             self.receipts[node.name] = [landed[part] for part in self._order[node.name]]
@@ -218,7 +221,8 @@ class Run:
                 for part, row_ids in sorted(wanted.items())
             )
             cost = sum(costs[i] or 0.0 for i in positions)
-            tasks.append(Task(node, f"{folder}/{name}", inputs, joins, len(positions), cost))
+            resources = self.pipeline.resources
+            tasks.append(Task(node, f"{folder}/{name}", inputs, joins, len(positions), cost, resources=resources))
         return tasks
 
     def _planning_rows(self, receipts: Sequence[Receipt], extra: set[str]) -> pa.Table:

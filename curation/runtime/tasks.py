@@ -7,7 +7,10 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation import meter
 from curation.engines import recordings
+from curation.paths import Resource, check_seen
+from curation.runtime import stopping
 from curation.runtime.chain import Outcome, run_chain
 from curation.runtime.nodes import Map, Pack, Reduce
 from curation.runtime.packing import pack
@@ -24,7 +27,7 @@ from curation.store.parts import (
     split_payloads,
 )
 from curation.store.withdrawals import withdrawn_from
-from schemas.ledger import KEPT
+from schemas.ledger import FAILED, KEPT
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Task:
         rows: how many rows come in.
         cost: what they cost, in the node's measure.
         dataset: whose withdrawals count; empty where there are none.
+        resources: what must be seen where it is done.
     """
 
     node: Map | Reduce | Pack
@@ -55,9 +59,17 @@ class Task:
     rows: int = 0
     cost: float = 0.0
     dataset: str = ""
+    resources: tuple[Resource, ...] = ()
 
 
 Run = Callable[[Task, pa.Table], Outcome]
+Working = Callable[[Sequence[tuple[Task, meter.Beat]]], None]
+"""Is told now and then, by any thread, where the units at hand stand."""
+BEAT_EVERY_S = 1.0
+
+
+def unwatched(beats: Sequence[tuple[Task, meter.Beat]]) -> None:
+    """For a run that nobody looks at."""
 
 
 def execute(task: Task, store: Store, run: Run | None = None) -> Receipt:
@@ -65,17 +77,34 @@ def execute(task: Task, store: Store, run: Run | None = None) -> Receipt:
 
     Args:
         run: takes the rows through the node's chain; the default does so in this process.
+
+    Raises:
+        ResourceMissing: what the recipe names cannot be seen here, so that nothing can be said of any row.
     """
     if receipt := find_receipt(store, task.part):
         return receipt
+    check_seen(task.resources)
+    try:
+        return _executed(task, store, run)
+    finally:
+        meter.leave()
+
+
+def _executed(task: Task, store: Store, run: Run | None) -> Receipt:
     if isinstance(task.node, Pack):
+        meter.enter(task.node.layout.name, 0, 1, task.rows)
         return put_part(store, pack(task.node, task.part, store, [(i.rows, i.blob, i.row_ids) for i in task.inputs]))
+    meter.enter("reading its input", 0, 1, task.rows)
     rows = load_rows(task, store)
     if isinstance(task.node, Reduce):
+        meter.enter(task.node.function.name, 0, 1, rows.num_rows)
         table = task.node.function(rows)
         receipt = Receipt(task.node.name, task.part, {"table": put_table(store, task.part, "table", table)})
         return put_part(store, receipt)
     outcome = (run or in_this_process(store))(task, rows)
+    stopping.check()
+    if any(FAILED in verdicts for verdicts in outcome.counts.values()):
+        check_seen(task.resources)  # a disk that went away in the midst of it is no row's fault
     kept, blob = split_payloads(outcome.rows)
     files = {
         "rows": put_table(store, task.part, "rows", kept),

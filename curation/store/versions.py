@@ -8,7 +8,6 @@ then.
 import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
-from uuid import uuid4
 
 from curation.errors import StoreError
 from curation.hashing import digest
@@ -179,13 +178,30 @@ def _checked(version: Version, dataset: str, number: int, path: str) -> Version:
     return version
 
 
-def claim_number(store: Store, dataset: str) -> int:
-    """A version number of our own. A run that dies after this leaves a gap in the numbers, and no more."""
-    token = seal({"token": uuid4().hex})
+def claim_number(store: Store, dataset: str, content: str, after: int) -> int:
+    """A version number for a content; whoever has the same content gets the same number, in whatever order they ask.
+
+    A claim says whose it is. Two equal runs share one, write the same bytes under the same names, and one of them puts
+    the manifest; if either dies on the way, the other completes it. A claim that nobody completes, or that was made
+    void, leaves a gap in the numbers, and no more.
+
+    Args:
+        content: as `Version.content` names it.
+        after: the newest version when that was compared: the same content in an older one is no reason to share.
+    """
     while True:
-        number = max((number for number, _, _ in _entries(store, dataset)), default=0) + 1
-        if store.create(f"{dataset}/_versions/{number}.claim", token):
+        entries = _entries(store, dataset)
+        void = {number for number, suffix, size in entries if suffix == "json" and size == len(VOID)}
+        for claimed in sorted({n for n, suffix, _ in entries if suffix == "claim" and n > after} - void):
+            if store.read(_claim_path(dataset, claimed)).decode(errors="replace") == content:
+                return claimed
+        number = max((number for number, _, _ in entries), default=0) + 1
+        if store.create(_claim_path(dataset, number), content.encode()):
             return number
+
+
+def _claim_path(dataset: str, number: int) -> str:
+    return f"{dataset}/_versions/{number}.claim"
 
 
 def void_claims(store: Store, dataset: str) -> None:
@@ -196,14 +212,22 @@ def void_claims(store: Store, dataset: str) -> None:
         store.create(manifest_path(dataset, number), VOID)
 
 
-def publish(store: Store, version: Version) -> bool:
-    """Make a version visible, once everything that it lists is in place. False if its claim was made void."""
+def publish(store: Store, version: Version) -> tuple[Version, bool] | None:
+    """Make a version visible, once everything that it lists is in place.
+
+    Returns:
+        The version, and True; or the equal one that another run has put under its number, and False; None if the claim
+        to the number was made void.
+    """
     path = manifest_path(version.dataset, version.number)
     if store.create(path, seal(asdict(version))):
-        return True
-    if store.read(path) != VOID:
-        raise StoreError(f"version {version.name} already exists")
-    return False
+        return version, True
+    if store.read(path) == VOID:
+        return None
+    other = read_version(store, version.dataset, version.number)
+    if other.content() != version.content():
+        raise StoreError(f"version {version.name} already exists, with another content")
+    return other, False
 
 
 def end_version(store: Store, version: Version) -> None:

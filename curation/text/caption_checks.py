@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from curation.engines.language_identification import AnyLanguageIdentifier, Identified, LangId
 from curation.hashing import digest, file_digest
+from curation.paths import RecipePath
 from curation.stage import Stage, reject, with_column
 from curation.text.boilerplate import boilerplate
 from curation.text.flagged_words import flagged_words_share, read_flagged_words
@@ -268,7 +269,7 @@ class FlaggedWords(CaptionCheck):
 
     max_share: float = 0.01
     words: tuple[str, ...] = ()
-    words_path: str | None = None
+    words_path: RecipePath | None = None
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         words = (*self.words, *(read_flagged_words(self.words_path) if self.words_path else ()))

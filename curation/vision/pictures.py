@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from curation.errors import EngineMissing, MediaError, StageError
+from curation.errors import BLAMES_NO_ROW, MediaError
 from curation.media.places import MAX_BYTES, read_place
+from curation.meter import advance
 from curation.stage import fail, with_column
 
 LOCATORS = ("place", "uri")
@@ -41,14 +42,14 @@ class SharedPicture:
         for uri, place in zip(self.uris, self.places, strict=True):
             try:
                 data = self._read(place, max_bytes)
-            except (EngineMissing, StageError):
+            except BLAMES_NO_ROW:
                 raise
             except Exception as error:
                 errors.append(_named(error, uri))
                 continue
             try:
                 return [look(data)] * len(self.rows)
-            except (EngineMissing, StageError):
+            except BLAMES_NO_ROW:
                 raise
             except Exception as error:
                 return [_named(error, uri) for uri in self.uris]
@@ -77,6 +78,7 @@ def look_at_each(rows: pa.Table, look: Callable[[bytes], T], max_bytes: int = MA
     outcomes: dict[int, T | Exception] = {}
     for picture in pictures_of(rows):
         outcomes.update(zip(picture.rows, picture.look(look, max_bytes), strict=True))
+        advance(len(picture.rows))
     return [outcomes[i] for i in range(rows.num_rows)]
 
 
