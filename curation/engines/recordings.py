@@ -22,7 +22,7 @@ class Objects(Protocol):
     """What recordings need of a store: immutable objects by name, put whole and put once; safe to share by threads."""
 
     def create(self, name: str, data: bytes) -> bool:
-        """Put an object if its name is free; False where it holds something else."""
+        """Put an object if its name is free; False where it was taken."""
 
     def exists(self, name: str) -> bool:
         """Whether there is an object of that name."""

@@ -58,7 +58,7 @@ class Measures:
         first = {key: i for i, key in reversed(list(enumerate(keys)))}
         data = parquet_bytes(rows.select(["key", *stage.writes]).take(sorted(first.values())))
         path = f"{folder}/{digest(sorted(keys))}-{bytes_digest(data)}{SUFFIX}"
-        if not self._store.create(path, data):
+        if not self._store.ensure(path, data):
             self._drop(path)
             self._store.create(path, data)
         self._paths[folder].append(path)

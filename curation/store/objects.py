@@ -276,25 +276,28 @@ class Store:
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def create(self, name: str, data: bytes) -> bool:
-        """Put an object if its name is free, or holds these bytes already.
+        """Put an object if its name is free.
 
-        A service may put an object and lose the answer, so that a client's second try meets its own object. Hence bytes
-        that must have one winner hold something of their own (a random token, a number that was claimed).
+        A service may put an object and lose the answer, so that the client's second try meets its own object. So there
+        an object that holds these very bytes counts as ours, and bytes that must have one winner hold something of
+        their own (a random token, say).
 
         Returns:
-            True if the object holds `data` now; False if it holds something else, which stays.
+            True if this call put it, False if the name was taken.
 
         Raises:
             StoreError: when the disk is full or the store refuses; nothing is left under the name.
         """
-        if self.is_local:
-            folder, _, last = name.rpartition("/")
-            with self._committing(folder, lambda: last, name) as (file, won):
-                file.write(data)
-            free = bool(won)
-        else:
-            free = self._put(name, data)
-        return free or self.read(name) == data
+        if not self.is_local:
+            return self._put(name, data) or self.read(name) == data
+        folder, _, last = object_name(name).rpartition("/")
+        with self._committing(folder, lambda: last, name) as (file, won):
+            file.write(data)
+        return bool(won)
+
+    def ensure(self, name: str, data: bytes) -> bool:
+        """Put an object unless it is there. True if it holds `data` now, False if it holds something else."""
+        return self.create(name, data) or self.read(name) == data
 
     @contextmanager
     def writing(self, name: str) -> Iterator[IO[bytes]]:

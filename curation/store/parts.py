@@ -133,7 +133,7 @@ def put_bytes(store: Store, part: str, role: str, suffix: str, data: bytes, rows
     """Put bytes beside a part, under a name made from their hash, so that no two workers write one name differently."""
     xxh3 = bytes_digest(data)
     path = content_name(part, role, suffix, xxh3)
-    if not store.create(path, data):
+    if not store.ensure(path, data):
         raise damaged(path, store.root)
     return PartFile(path, len(data), xxh3, rows)
 

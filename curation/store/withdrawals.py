@@ -79,7 +79,7 @@ def record_withdrawal(store: Store, dataset: str, *, source: str | None, ids: It
     record = WithdrawalRecord(source or withdrawn[0], source, sorted(withdrawn))
     data = seal(asdict(record))
     name = f"{dataset}/_withdrawn/{digest(asdict(record))}.json"
-    if not store.create(name, data):
+    if not store.ensure(name, data):
         raise StoreError(f"{name} is damaged: {REMEDY}")
 
 
