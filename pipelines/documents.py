@@ -10,7 +10,8 @@ from curation.decontamination.recipe import Decontamination
 from curation.diversity.clusters import CheckEmbedding, Clusters
 from curation.diversity.concepts import STARTER, MatchConcepts
 from curation.diversity.density import DensityPruning, KeepDense
-from curation.diversity.duplicates import HASH_BITS, ExactDuplicates, RejectDuplicates
+from curation.diversity.duplicates import ExactDuplicates, RejectDuplicates
+from curation.diversity.near_hashes import HASH_BITS
 from curation.document_sources import DocumentSource, list_documents
 from curation.documents.alt_texts import CheckAltTexts
 from curation.documents.filters import (
@@ -90,6 +91,8 @@ class Repeats(BaseModel):
     pictures: CommonPictures | None = CommonPictures()
     picture_distance: Annotated[int, Field(ge=0, lt=HASH_BITS)] = PictureSpread.distance
     """Bits of 64 in which perceptual hashes of what counts as one picture may differ, across documents."""
+    picture_colour_distance: Positive | None = PictureSpread.max_colour_distance
+    """How far colours of what counts as one picture may be apart, of 255; null leaves colour out."""
 
 
 class WhatIsLeft(BaseModel):
@@ -177,7 +180,7 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
     steps.map("checked", Unit(target=work.check_nodes, together="root"))
     if recipe.repeats.pictures:
         # Logos and advertisements: what many documents show tells nothing of one of them.
-        steps.reduce("spread", PictureSpread(recipe.repeats.picture_distance))
+        steps.reduce("spread", PictureSpread(recipe.repeats.picture_distance, recipe.repeats.picture_colour_distance))
         steps.then(*only(IMAGE, [recipe.repeats.pictures]), joins=("spread",))
 
     # Each picture is paired with the segment of a text that tells most of it, or goes.
