@@ -82,6 +82,7 @@ BENCHMARKS = (
     Benchmark("images", ("--sizes", "2000", "6000", "--peer-sizes", "1000", "3000")),
     Benchmark("concepts", ("--captions", "4000", "--rounds", "3")),
     Benchmark("density", ("--rows", "20000")),
+    Benchmark("duplicates", ("--sizes", "100000", "300000", "--brute", "20000", "--crowds", "even", "templates")),
     Benchmark("million_pairs", ("--sizes", "20000", "100000")),
 )
 
@@ -145,6 +146,18 @@ COMPARISONS = (
     Comparison(
         "density", "density quotas: their sum over N", "quotas.sum", "quotas.total", "rows", "quotas.sum_to_total",
         at_least=1, at_most=1,
+    ),
+    Comparison(
+        "duplicates", "near hashes: pairs found over those of brute force", "brute.ours_pairs", "brute.pairs", "pairs",
+        "brute.same_pairs", at_least=1, at_most=1,
+    ),
+    Comparison(
+        "duplicates", "near hashes: one band of five over combined bands", "single.ours_cpu_s", "single.single_cpu_s",
+        "CPU s", "single.single_over_ours", at_least=1,
+    ),
+    Comparison(
+        "duplicates", "perceptual duplicates: many images over few, time over linear", "growth_of_even.many_cpu_s",
+        "growth_of_even.few_cpu_s", "CPU s", "growth_of_even.over_linear", at_most=1.5,
     ),
     Comparison(
         "million_pairs", "many pairs over few: CPU time", "many.cpu_s", "few.cpu_s", "CPU s", "cpu_s_ratio",

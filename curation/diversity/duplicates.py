@@ -21,6 +21,8 @@ from curation.stage import Stage, reject, with_column
 from curation.vision.colour_signature import Signatures, colour_distance, signatures_of
 from curation.vision.perceptual_hash import hamming_distance
 
+COLOURS_AT_ONCE = 1 << 15
+"""Pairs whose colours are compared at a time; no result depends on it."""
 SIMILARITY_ROWS = 1024
 """Rows of a block of similarities, which is square; no result depends on it."""
 
@@ -44,9 +46,12 @@ class Looks:
 
     def agree(self, left: Positions, right: Positions) -> NDArray[np.bool_]:
         """Whether the colours of rows are near, pair by pair."""
-        if self.colours is None:
-            return np.ones(len(left), bool)
-        return np.asarray(colour_distance(self.colours[left], self.colours[right]) <= self.colour)
+        near = np.ones(len(left), bool)
+        if self.colours is not None:
+            for start in range(0, len(left), COLOURS_AT_ONCE):
+                some = slice(start, start + COLOURS_AT_ONCE)
+                near[some] = colour_distance(self.colours[left[some]], self.colours[right[some]]) <= self.colour
+        return near
 
     def numbers(self) -> Positions:
         """A number from 0 for each row, the same for rows that look exactly the same."""

@@ -19,7 +19,7 @@ FIRST_BATCH = 256
 GROWTH = 8
 MOST_SHARED = 256
 """Rows that share a key and are near to none are compared with so many of each other."""
-PAIRS_AT_ONCE = 1 << 22
+PAIRS_AT_ONCE = 1 << 20
 """Pairs compared at a time; no result depends on it."""
 
 Hashes = NDArray[np.uint64]
