@@ -45,6 +45,7 @@ from curation.ranges import Count, Positive, check
 from curation.recipe import Recipe, engine_shorthand
 from curation.runtime.nodes import Listing, Pack, Pipeline, Unit
 from curation.stage import Forget, Only, Stage
+from curation.text.entities import DecodeTexts
 from curation.vision.encoding import EncodePicture
 from curation.vision.image_checks import ImageQuality, ImageSize, UsableImage
 from curation.vision.pair_check import EmbedImage, JointEmbedding, PairCheck
@@ -168,7 +169,7 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
     steps.map("entries", Unit(target=work.read_files))
 
     # Documents that are too complex, too noisy or too short as a whole go, and what they consist of is looked at.
-    steps.then(OneDocumentPerContent(), *document_checks(recipe))
+    steps.then(OneDocumentPerContent(), DecodeTexts(), *document_checks(recipe))
     steps.map("documents", Unit(target=work.check_documents, together="root"))
     steps.reduce("facts", WholeDocuments(("node_count", *measured_language(recipe))))
     if recipe.repeats.documents:
