@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from curation.diversity.clusters import Vectors, blocks, embedding_matrix, id_ranks, unit_vectors
-from curation.diversity.near_hashes import HASH_BITS, Hashes, stand_ins
+from curation.diversity.near_hashes import HASH_BITS, Hashes, hamming_pairs as hamming_pairs, stand_ins
 from curation.ranges import Positive
 from curation.stage import Stage, reject, with_column
-from curation.vision.colour_signature import Signatures, colour_distance, signatures_of
+from curation.vision.colour_signature import AT_ONCE, Signatures, colour_distance, signatures_of
 from curation.vision.perceptual_hash import hamming_distance
 
-COLOURS_AT_ONCE = 1 << 15
-"""Pairs whose colours are compared at a time; no result depends on it."""
 SIMILARITY_ROWS = 1024
 """Rows of a block of similarities, which is square; no result depends on it."""
 
@@ -46,11 +44,12 @@ class Looks:
 
     def agree(self, left: Positions, right: Positions) -> NDArray[np.bool_]:
         """Whether the colours of rows are near, pair by pair."""
-        near = np.ones(len(left), bool)
-        if self.colours is not None:
-            for start in range(0, len(left), COLOURS_AT_ONCE):
-                some = slice(start, start + COLOURS_AT_ONCE)
-                near[some] = colour_distance(self.colours[left[some]], self.colours[right[some]]) <= self.colour
+        if self.colours is None:
+            return np.ones(len(left), bool)
+        near = np.empty(len(left), bool)
+        for start in range(0, len(left), AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            near[some] = colour_distance(self.colours[left[some]], self.colours[right[some]]) <= self.colour
         return near
 
     def numbers(self) -> Positions:

@@ -25,6 +25,9 @@ what has a hash that tells nothing, and pictures may be brighter as a whole, or 
 GREY_COLOUR = 6
 """Cb and Cr of a picture without colours are no larger anywhere: a scan is never quite neutral."""
 
+AT_ONCE = 1 << 15
+"""Rows compared at a time; no result depends on it."""
+
 Signatures = NDArray[np.uint8]
 """[n, 48]: brightness of the cells, row by row, then Cb, then Cr, each plus 128 (ITU-R BT.601)."""
 
@@ -67,6 +70,14 @@ def colour_distance(a: Signatures, b: Signatures, *, grey_copies: bool = False) 
     Args:
         grey_copies: a picture without colours is compared by brightness alone, so that it is near to its original.
     """
+    found = np.empty(len(a))
+    for start in range(0, len(a), AT_ONCE):
+        some = slice(start, start + AT_ONCE)
+        found[some] = _distances(a[some], b[some], grey_copies)
+    return found
+
+
+def _distances(a: Signatures, b: Signatures, grey_copies: bool) -> NDArray[np.float64]:
     cells = CELLS * CELLS
     left, right = a.astype(np.float64), b.astype(np.float64)
     grey = left[:, :cells] - right[:, :cells]
