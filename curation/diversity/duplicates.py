@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from curation.diversity.clusters import Vectors, blocks, embedding_matrix, id_ranks, unit_vectors
-from curation.diversity.near_hashes import HASH_BITS, Hashes, hamming_pairs as hamming_pairs, stand_ins
+from curation.diversity.near_hashes import HASH_BITS, Hashes, stand_ins
 from curation.ranges import Positive
 from curation.stage import Stage, reject, with_column
 from curation.vision.colour_signature import AT_ONCE, Signatures, colour_distance, signatures_of
