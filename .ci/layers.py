@@ -30,6 +30,7 @@ ENGINES_MAY_IMPORT = (
     "curation.errors",
     "curation.hashing",
     "curation.media",
+    "curation.sealing",
     "curation.text",
     "schemas",
 )

@@ -83,6 +83,7 @@ BENCHMARKS = (
     Benchmark("concepts", ("--captions", "4000", "--rounds", "3")),
     Benchmark("density", ("--rows", "20000")),
     Benchmark("duplicates", ("--sizes", "100000", "300000", "--brute", "20000", "--crowds", "even", "templates")),
+    Benchmark("checked_reads", ("--pairs", "400", "--times", "3")),
     Benchmark("million_pairs", ("--sizes", "20000", "100000")),
 )
 
@@ -158,6 +159,10 @@ COMPARISONS = (
     Comparison(
         "duplicates", "perceptual duplicates: many images over few, time over linear", "growth_of_even.many_cpu_s",
         "growth_of_even.few_cpu_s", "CPU s", "growth_of_even.over_linear", at_most=1.5,
+    ),
+    Comparison(
+        "checked_reads", "a run that finds everything done: checks over all of it", "checks_cpu_s", "cached_cpu_s",
+        "CPU s", "share_of_process", at_most=0.02,
     ),
     Comparison(
         "million_pairs", "many pairs over few: CPU time", "many.cpu_s", "few.cpu_s", "CPU s", "cpu_s_ratio",

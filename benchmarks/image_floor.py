@@ -61,11 +61,14 @@ class Pair:
     verdict: str = "kept"
     reason: str | None = None
     value: float | None = None
-    limit: float | None = None
+    threshold: float | None = None
     error: str | None = None
 
-    def go(self, verdict: str, reason: str, value: float | None, limit: float | None, error: str | None = None) -> None:
-        self.verdict, self.reason, self.value, self.limit, self.error = verdict, reason, value, limit, error
+    def go(
+        self, verdict: str, reason: str, value: float | None, threshold: float | None, error: str | None = None
+    ) -> None:
+        self.verdict, self.reason, self.value = verdict, reason, value
+        self.threshold, self.error = threshold, error
 
 
 def run(tars: list[Path], out: Path, measure: Measure) -> dict[str, Any]:
@@ -200,7 +203,7 @@ def write_ledger(pairs: list[Pair], out: Path) -> None:
     """A row a pair: what it is, what was measured, what was decided and by which number."""
     names = ("row_id", "image_hash", "path", "occurrences", "width", "height")
     columns: dict[str, Any] = {name: [getattr(pair, name) for pair in pairs] for name in names}
-    for name in ("verdict", "reason", "value", "limit", "error"):
+    for name in ("verdict", "reason", "value", "threshold", "error"):
         columns[name] = [getattr(pair, name) for pair in pairs]
     measured = next((pair.measures for pair in pairs if pair.measures), {})
     for name in measured:

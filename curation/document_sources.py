@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from curation.errors import SourceError
-from curation.hashing import digest, draw
+from curation.first_look import opened_files
+from curation.hashing import digest
 from curation.media.folder_files import changed_ns
 from curation.rows import unreadable_id
 from schemas.documents import DOCUMENT_LISTING
@@ -58,7 +59,7 @@ def list_documents(source: DocumentSource, limit: int | None = None) -> pa.Table
     """One row per file (`schemas.documents.DOCUMENT_LISTING`), in order of their names; opens none.
 
     Args:
-        limit: take this many files, chosen by the hash of their names, so that a first look is a fair one.
+        limit: as many files as it takes to find so many documents, chosen by the hash of their names.
 
     Raises:
         SourceError: nothing there.
@@ -74,8 +75,7 @@ def list_documents(source: DocumentSource, limit: int | None = None) -> pa.Table
         raise SourceError(f"source.path: cannot look into {source.path}: {error.strerror}") from error
     if not rows:
         raise SourceError(f"source.path: no documents in {source.path}; known are {' '.join(FORMATS)}")
-    if limit is not None:
-        rows = sorted(rows, key=lambda row: (draw(0, row["name"], "limit"), row["row_id"]))[:limit]
+    rows = opened_files(rows, limit)
     return pa.Table.from_pylist(sorted(rows, key=lambda row: (row["uri"], row["row_id"])), DOCUMENT_LISTING)
 
 

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from curation.errors import SourceError
-from curation.hashing import digest, draw
+from curation.first_look import opened_files
+from curation.hashing import digest
 from curation.media.folder_files import changed_ns
 from curation.media.pair_files import FORMATS
 from curation.media.pair_records import PICTURE_EXTENSIONS, PairNames
@@ -62,7 +63,7 @@ def list_pairs(source: PairSource, limit: int | None = None) -> pa.Table:
     """One row per file (`schemas.pairs.PAIR_LISTING`), in order of their names; opens none.
 
     Args:
-        limit: take this many files at most, chosen by the hash of their names.
+        limit: as many files as it takes to find so many pairs, chosen by the hash of their names.
 
     Raises:
         SourceError: nothing there, or nothing that has pairs.
@@ -82,8 +83,7 @@ def list_pairs(source: PairSource, limit: int | None = None) -> pa.Table:
         raise SourceError(f"source.path: no pairs in {source.path}; known are {known}")
     if all(row["format"] in PACKED for row in rows):
         raise SourceError(f"source.path: {rows[0]['error']}; known are {known}")
-    if limit is not None:
-        rows = sorted(rows, key=lambda row: (draw(0, row["name"], "limit"), row["row_id"]))[:limit]
+    rows = opened_files(rows, limit)
     return pa.Table.from_pylist(sorted(rows, key=lambda row: (row["uri"], row["row_id"])), PAIR_LISTING)
 
 

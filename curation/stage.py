@@ -156,7 +156,7 @@ def reject(
     limit: float | None = None,
     verdict: str = REJECTED,
 ) -> pa.Table:
-    """Mark the undecided rows where `mask` is true, with the value that was compared and the limit it passed.
+    """Mark the undecided rows where `mask` is true, with the value that was compared and the threshold it passed.
 
     Args:
         mask: one boolean per row; null counts as false.
@@ -191,11 +191,13 @@ def failure(error: BaseException) -> dict[str, Any]:
     name = type(error).__name__
     # A message may quote a file name, or text, that is not UTF-8; Arrow's strings are.
     message = str(error).encode(errors="backslashreplace").decode()
-    return {"verdict": FAILED, "reason": name, "value": None, "limit": None, "error": message or name}
+    return {"verdict": FAILED, "reason": name, "value": None, "threshold": None, "error": message or name}
 
 
 def mark(rows: pa.Table, decisions: Sequence[dict[str, Any] | None]) -> pa.Table:
     """Write one decision per row, where there is one; a row that is decided already keeps its decision."""
+    if strange := sorted({name for decision in decisions if decision for name in decision} - set(DECISION.names)):
+        raise StageError(f"a decision has {', '.join(DECISION.names)}; {strange[0]!r} is none of them")
     if "decision" in rows.column_names:
         before = rows["decision"].to_pylist()
         decisions = [old or new for old, new in zip(before, decisions, strict=True)]

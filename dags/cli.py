@@ -1,6 +1,7 @@
 """The command `curate`."""
 
 import json
+import shlex
 import sys
 import time
 from decimal import Decimal
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from curation.audit.contact_sheet import contact_sheet, groups
+from curation.audit.twins import with_twins
 from curation.audit.verification import verify as verified
 from curation.audit.views import ask, everything_about, open_views, why as reasons_of
 from curation.diversity.lexicon import merge, write_lexicon
@@ -29,6 +31,7 @@ from curation.store.runs import runs
 from curation.store.versions import Version, datasets, end_version, read_version, version_numbers
 from dags.dag import missing_engines, read_job, refused_licences, run_job
 from dags.output import (
+    MOST_LINES,
     complain,
     complain_of_some,
     console,
@@ -62,7 +65,10 @@ class RunnerName(StrEnum):
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe's name, or a .yaml file.")]
 SetOption = Annotated[list[str], typer.Option("--set", help="Set a key: --set source.path=/data. May be repeated.")]
 StoreOption = Annotated[str, typer.Option("--store", envvar="CURATE_STORE", help="Folder or URL of the store.")]
-LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Take this many source files.")]
+LimitOption = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help="A first look: so many source rows (recordings, pairs, documents) in all."),
+]
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Which dataset, if the store has several.")]
 VersionOption = Annotated[int | None, typer.Option("--version", help="Which version; the newest by default.")]
 
@@ -120,7 +126,7 @@ def run(
     if any(node.verdicts(FAILED) for node in version.nodes):
         question = "select uri, stage, error from ledger where verdict = 'failed' order by uri, node"
         failed = ask(open_views(Store(store), version), question).to_pylist()
-        complain_of_some([_failure(**row) for row in failed])
+        complain_of_some([_failure(**row) for row in failed], _audit_command(store, version, question))
     news = "new version" if is_new else "nothing changed since version"
     say(f"{news} {version.name}: {Store(store).root}/{version.name}")
     if not version.accepted:
@@ -138,13 +144,20 @@ def status(store: StoreOption = "store") -> None:
 
 
 @app.command()
-def verify(store: StoreOption = "store", dataset: DatasetOption = None, version: VersionOption = None) -> None:
+def verify(
+    store: StoreOption = "store",
+    dataset: DatasetOption = None,
+    version: VersionOption = None,
+    all_: Annotated[bool, typer.Option("--all", help=f"List all damage, not the first {MOST_LINES} lines.")] = False,
+) -> None:
     """Read everything that a version lists and compare it with its hashes; damage is told by the sample."""
     opened = _existing(store)
     chosen = _version(opened, dataset, version)
     results = [found for _, found in verified(opened, chosen)]
     damaged = sum(bool(found) for found in results)
-    complain_of_some([line for found in results for line in found])
+    damage = [line for found in results for line in found]
+    again = ["curate", "verify", "--all", *_which(store, chosen)]
+    complain_of_some(damage, shlex.join(again), most=None if all_ else MOST_LINES)
     say(f"{chosen.name}: {len(results)} objects read, {damaged} damaged")
     if damaged:
         raise typer.Exit(1)
@@ -165,7 +178,8 @@ def audit(
     connection = open_views(opened, chosen)
     known: dict[str, Any] = {}
     if why is not None:
-        rows = [{k: v for k, v in row.items() if k != "steps"} for row in reasons_of(connection, why)]
+        told = [{k: v for k, v in row.items() if k != "steps"} for row in reasons_of(connection, why)]
+        rows = with_twins(connection, told)
         known = everything_about(connection, [node.name for node in chosen.nodes], why)
     else:
         question = sql or "select view_name as view, column_count as columns from duckdb_views() where not internal"
@@ -198,6 +212,9 @@ def sheet(
     shown = groups(open_views(opened, chosen), chosen, per_reason)
     out.write_bytes(contact_sheet(shown, columns))
     say(f"{out}: {sum(len(group.rows) for group in shown)} pictures of {chosen.name}, {len(shown)} reasons")
+    if any(group.count > len(group.rows) for group in shown):
+        question = "select verdict, reason, row_id, uri from ledger order by all"
+        say(f"all of them: {_audit_command(store, chosen, question)}")
 
 
 @app.command()
@@ -328,6 +345,15 @@ def _json_value(value: Any) -> Any:
 def _failure(uri: str, stage: str, error: str) -> str:
     place = "" if uri in error else f" ({uri})"
     return f"failed in {stage}: {error}{place}"
+
+
+def _which(store: str, version: Version) -> list[str]:
+    return ["--store", store, "--dataset", version.dataset, "--version", str(version.number)]
+
+
+def _audit_command(store: str, version: Version, sql: str) -> str:
+    """The command that asks a version, to paste in a shell."""
+    return shlex.join(["curate", "audit", *_which(store, version), sql])
 
 
 def _version(store: Store, dataset: str | None, number: int | None) -> Version:

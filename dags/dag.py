@@ -9,7 +9,7 @@ from curation.engines.engine import Engine
 from curation.errors import CurateError, EngineMissing, LicenceRefused, RecipeError, StoreError
 from curation.recipe import Recipe, check_recipe, read_recipe
 from curation.runtime.nodes import Listing, Pipeline
-from curation.runtime.publishing import publish_run
+from curation.runtime.publishing import run_and_publish
 from curation.runtime.run import Run, Runner, Watcher
 from curation.stage import Stage
 from curation.store.objects import Store
@@ -116,20 +116,12 @@ def run_job(
         raise EngineMissing("\n".join(reason for _, reason in missing))
     store.sweep()
     dataset = job.pipeline.dataset
-    withdrawn = withdrawn_from(store, dataset)
-    run = Run(job.pipeline, store, retry_failed, withdrawn)
+    run = Run(job.pipeline, store, retry_failed, withdrawn_from(store, dataset))
     run.check()
     record = begin_run(store, dataset, job.name)
     try:
-        receipts = run.run(runner, watcher)
-        version, is_new = publish_run(
-            job.pipeline,
-            job.resolved(),
-            job.recipe.max_failed_share,
-            receipts,
-            store,
-            limit=job.limit,
-            withdrawn=withdrawn.asked,
+        version, is_new = run_and_publish(
+            run, runner, watcher, job.resolved(), job.recipe.max_failed_share, limit=job.limit
         )
     except (CurateError, KeyboardInterrupt) as error:
         with suppress(StoreError):  # a full disk, say: the error that ended the run is the one to tell

@@ -101,9 +101,9 @@ def print_runs(dataset: str, records: Sequence[RunRecord]) -> None:
     print_table(("run", "recipe", "began", "ended", "outcome"), rows)
 
 
-def complain_of_some(lines: Sequence[str]) -> None:
-    """The first of many lines, and how many there are."""
-    for line in lines[:MOST_LINES]:
+def complain_of_some(lines: Sequence[str], all_of_them: str, most: int | None = MOST_LINES) -> None:
+    """The first of many lines; then how many more there are, and the command that shows them."""
+    for line in lines[:most]:
         complain(line)
-    if len(lines) > MOST_LINES:
-        complain(f"… and {len(lines) - MOST_LINES} more")
+    if most is not None and len(lines) > most:
+        complain(f"… and {len(lines) - most} more: {all_of_them}")

@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 from rich.table import Table
 
+from curation.audit.views import answer
 from curation.errors import RecipeError, SourceError
 from curation.proving import (
     caption_corpus,
@@ -76,7 +77,7 @@ class Proof:
 
     def score(self, folder: Path, views: duckdb.DuckDBPyConnection) -> Result:
         """Compare a run's tables with the corpus's truth."""
-        tables: list[pa.Table] = [views.sql(question).to_arrow_table() for question in self.tables]
+        tables: list[pa.Table] = [answer(views, question) for question in self.tables]
         return self.compare(self.read(folder), *tables)
 
 

@@ -148,8 +148,8 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
     files = list_pairs(recipe.source, limit)
     choose = Unit(target=work.choose_pairs)
     steps = Steps([Listing("listing", files)])
-    steps.then(read_entries(recipe.source, files, limit))
-    steps.map("entries", Unit(target=work.read_files))
+    steps.then(read_entries(recipe.source, limit))
+    steps.map("entries", Unit(target=work.read_files) if limit is None else WHOLE)
     steps.then(ScanImage())
     steps.map("scan", Unit(target=work.scan_pairs))
     steps.then(OneRowPerPair())
@@ -174,7 +174,7 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
             steps.then(RejectDuplicates("semantic", recipe.semantic.epsilon), joins=("semantic",))
         steps.then(Forget(("embedding",)), joins=("clusters",))
         if recipe.resampling:
-            steps.map("distinct", choose)
+            steps.map("deduplicated", choose)
             steps.reduce("rates", recipe.resampling)
             steps.then(Resample(recipe.seed), joins=("rates",))
     if recipe.concepts:

@@ -43,7 +43,7 @@ from curation.engines.image_text_embedding import AnyImageTextEmbedder, OpenClip
 from curation.licences import AllowedLicence
 from curation.ranges import Count, Positive, check
 from curation.recipe import Recipe, engine_shorthand
-from curation.runtime.nodes import Listing, Pack, Pipeline, Unit
+from curation.runtime.nodes import WHOLE, Listing, Pack, Pipeline, Unit
 from curation.stage import Forget, Only, Stage
 from curation.text.entities import DecodeTexts
 from curation.vision.encoding import EncodePicture
@@ -165,8 +165,10 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
     work = recipe.work
     files = list_documents(recipe.source, limit)
     steps = Steps([Listing("listing", files)])
-    steps.then(first_look(recipe.reading, files, limit))
-    steps.map("entries", Unit(target=work.read_files))
+    # The recipe may cap it as well; `--limit` has the last word.
+    steps.then(recipe.reading if limit is None else first_look(recipe.reading, limit))
+    whole = limit is not None or recipe.reading.at_most is not None
+    steps.map("entries", WHOLE if whole else Unit(target=work.read_files))
 
     # Documents that are too complex, too noisy or too short as a whole go, and what they consist of is looked at.
     steps.then(OneDocumentPerContent(), DecodeTexts(), *document_checks(recipe))

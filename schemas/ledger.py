@@ -15,7 +15,7 @@ DECISION = pa.struct(
         pa.field("verdict", pa.string()),
         pa.field("reason", pa.string()),
         pa.field("value", pa.float64()),
-        pa.field("limit", pa.float64()),
+        pa.field("threshold", pa.float64()),
         pa.field("error", pa.string()),
     ]
 )
@@ -30,11 +30,20 @@ LEDGER = pa.schema(
         field("verdict", pa.string(), "kept, rejected, sampled_out or failed", nullable=False),
         field("reason", pa.string(), "why, in one word; the exception's name for a failure"),
         field("value", pa.float64(), "the number that was compared"),
-        field("limit", pa.float64(), "the limit that it passed"),
+        field("threshold", pa.float64(), "the threshold that it passed"),
         field("error", pa.string(), "the message of a failure"),
         field("uri", pa.string(), "the source file"),
     ]
 )
+
+FORMER_NAMES = {"limit": "threshold"}
+"""Columns of ledgers in stores of before, and what they are called now. SQL reserves `limit`."""
+
+
+def with_present_names(ledger: pa.Table) -> pa.Table:
+    """A ledger as it was stored, with the columns of today."""
+    return ledger.rename_columns([FORMER_NAMES.get(name, name) for name in ledger.column_names])
+
 
 LINEAGE = pa.schema(
     [

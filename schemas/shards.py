@@ -24,3 +24,6 @@ SHARD_INDEX = pa.schema(
     ]
 )
 """The columns that every index begins with; a subset's own columns (duration_s, language, …) follow."""
+
+SQL_NAMES = {"offset": "first_byte"}
+"""What views call columns of an index whose names SQL reserves."""

@@ -109,7 +109,11 @@ def test_too_many_words_without_times_are_rejected_with_their_share() -> None:
     unaligned = [None, None, None, "text_does_not_fit_audio"]
     table = pa.table({"row_id": list("abcd"), "words": rows, "unaligned": unaligned})
     decisions = TimedWords(max_untimed_share=0.34)(table)["decision"].to_pylist()
-    assert (decisions[0]["reason"], decisions[0]["value"], decisions[0]["limit"]) == ("words_without_times", 0.5, 0.34)
+    assert (decisions[0]["reason"], decisions[0]["value"], decisions[0]["threshold"]) == (
+        "words_without_times",
+        0.5,
+        0.34,
+    )
     assert decisions[1] is None
     assert decisions[2]["reason"] == "words_without_times"
     assert decisions[3]["reason"] == "text_does_not_fit_audio"

@@ -533,7 +533,7 @@ def test_there_are_more_than_a_hundred_bad_captions() -> None:
 def test_a_verdict_carries_the_value_and_the_limit() -> None:
     (verdict,) = decided(["red dress"], [CaptionLength()])
     assert verdict is not None
-    assert (verdict["verdict"], verdict["value"], verdict["limit"]) == ("rejected", 2, 3)
+    assert (verdict["verdict"], verdict["value"], verdict["threshold"]) == ("rejected", 2, 3)
 
 
 def test_limits_are_fields() -> None:

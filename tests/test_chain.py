@@ -140,7 +140,7 @@ def test_a_row_that_is_decided_meets_no_later_stage_and_keeps_its_decision() -> 
 
 def test_a_verdict_has_its_value_and_limit() -> None:
     entry = ledger_of(run_chain("node", [Above(2.5)], items([3])))["item-0000"]
-    assert (entry["value"], entry["limit"], entry["stage"], entry["node"]) == (3.0, 2.5, "Above", "node")
+    assert (entry["value"], entry["threshold"], entry["stage"], entry["node"]) == (3.0, 2.5, "Above", "node")
 
 
 def test_made_rows_have_the_columns_of_their_stage_whatever_became_of_a_neighbour() -> None:

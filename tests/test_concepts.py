@@ -151,7 +151,7 @@ def test_the_stage_writes_draw_and_probability_and_why(tmp_path: Path) -> None:
     for row in rows:
         decision = row["decision"]
         if not row["concepts"]:
-            assert (decision["verdict"], decision["reason"], decision["limit"]) == ("rejected", "no_concept", None)
+            assert (decision["verdict"], decision["reason"], decision["threshold"]) == ("rejected", "no_concept", None)
         elif row["concept_draw"] < row["keep_probability"]:
             assert decision is None
         else:
@@ -159,7 +159,7 @@ def test_the_stage_writes_draw_and_probability_and_why(tmp_path: Path) -> None:
                 "verdict": "sampled_out",
                 "reason": "concept_over_represented",
                 "value": row["concept_draw"],
-                "limit": row["keep_probability"],
+                "threshold": row["keep_probability"],
                 "error": None,
             }
     every = undecided(balanced(pairs, counts, tmp_path, 10, keep_unmatched=True))

@@ -125,7 +125,7 @@ def latin_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[ImageFont.FreeTypeFo
 
 
 def lines(text: str, font: ImageFont.FreeTypeFont, **known: Any) -> list[str]:
-    return sheet_module._lines({"value": None, "limit": None, "text": text} | known, font)
+    return sheet_module._lines({"value": None, "threshold": None, "text": text} | known, font)
 
 
 @pytest.mark.parametrize("text", [TEXTS[20], TEXTS[22], "👍" * 9 + "狗" * 9])
@@ -140,7 +140,7 @@ def test_letters_that_no_font_has_are_counted_instead_of_drawn_as_boxes(
 
 def test_no_line_is_wider_than_its_picture_and_no_number_is_cut(latin_only: ImageFont.FreeTypeFont) -> None:
     for text in ("W" * 500, "word " * 100, "", "\0\x1b[31m\n\t", "a\u202eb" * 50, json.dumps({"x": 1})):
-        wrapped = lines(text, latin_only, value=2.684e8, limit=6.4e7)
+        wrapped = lines(text, latin_only, value=2.684e8, threshold=6.4e7)
         assert len(wrapped) <= sheet_module.TEXT_LINES
         assert all(latin_only.getlength(line) <= sheet_module.TILE for line in wrapped)
-        assert " ".join(wrapped).startswith("2.68e+08, limit 6.4e+07")
+        assert " ".join(wrapped).startswith("2.68e+08, threshold 6.4e+07")

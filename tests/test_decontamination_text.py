@@ -71,7 +71,7 @@ def test_a_text_that_repeats_an_item_is_rejected_with_the_name_of_its_set(stage:
     found = stage(rows(text))
     assert reasons(found) == ["in_probe"]
     decision = found["decision"].to_pylist()[0]
-    assert decision["value"] == found["text_overlap"][0].as_py() >= decision["limit"] == stage.min_share
+    assert decision["value"] == found["text_overlap"][0].as_py() >= decision["threshold"] == stage.min_share
     assert found["text_overlap_with"][0].as_py().startswith("probe: probe.jsonl:")
 
 

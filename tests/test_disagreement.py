@@ -122,7 +122,7 @@ def test_the_stage_rejects_what_disagrees_with_value_and_limit() -> None:
     )
     decisions = rows["decision"].to_pylist()
     assert decisions[0] is None
-    assert (decisions[1]["reason"], decisions[1]["value"], decisions[1]["limit"]) == (
+    assert (decisions[1]["reason"], decisions[1]["value"], decisions[1]["threshold"]) == (
         "transcripts_disagree",
         0.25,
         0.15,

@@ -107,7 +107,7 @@ def test_pictures_of_more_documents_than_the_limit_go() -> None:
     images = pa.table({"row_id": ["a", "b", "c"], "picture_documents": pa.array([10, 11, None], pa.int64())})
     assert CommonPictures()(images)["decision"].to_pylist() == [
         None,
-        {"verdict": REJECTED, "reason": "common_picture", "value": 11.0, "limit": 10.0, "error": None},
+        {"verdict": REJECTED, "reason": "common_picture", "value": 11.0, "threshold": 10.0, "error": None},
         None,
     ]
 

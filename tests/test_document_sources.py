@@ -439,8 +439,7 @@ def test_a_first_look_takes_some_of_each_file_and_always_the_same(tmp_path: Path
     )
     assert (len(few), len(more)) == (10, 40)
     assert few < more
-    assert first_look(ReadDocuments(), listing, 7).at_most == 7
-    assert first_look(ReadDocuments(), pa.concat_tables([listing] * 3), 7).at_most == 3
+    assert first_look(ReadDocuments(), 7).at_most == 7
     assert few != {f"d.jsonl:{i}" for i in range(1, 11)}
 
 

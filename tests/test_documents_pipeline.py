@@ -203,7 +203,7 @@ def test_another_limit_of_the_pairing_embeds_nothing_again(ran: Ran, monkeypatch
     version, is_new = run(ran.corpus, ran.store, "density.keep_fraction=1.0", "pairing.min_similarity=0.3")
     assert is_new
     ledger = rows(ran.store, version, "paired", "ledger")
-    limits = {row["limit"] for row in ledger if row["reason"] == "unpaired_image"}
+    limits = {row["threshold"] for row in ledger if row["reason"] == "unpaired_image"}
     assert limits == {0.3} and not any(row["verdict"] == "failed" for row in ledger)
     same = [node.parts == was.parts for node, was in zip(version.nodes, ran.version.nodes, strict=True)]
     assert same == [True] * 8 + [False] * (len(same) - 8), "everything before the pairing is as it was"

@@ -142,7 +142,7 @@ def test_a_duplicate_is_rejected_with_its_twin_and_the_distance_to_it(
     assert set(stage.reads) <= set(rows.column_names)
     decided = stage(rows)
     found = decided["decision"].to_pylist()
-    told = (found[0]["verdict"], found[0]["reason"], found[0]["value"], found[0]["limit"])
+    told = (found[0]["verdict"], found[0]["reason"], found[0]["value"], found[0]["threshold"])
     assert told == ("rejected", f"{kind}_duplicate", distances[0], 0.0 if kind == "exact" else 4.0)
     assert found[1] is None
     assert decided["duplicate_of"].to_pylist() == ["b", None]

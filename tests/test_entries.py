@@ -39,7 +39,7 @@ def entries_of(path: Path, limit: int | None = None, **known: Any) -> tuple[Rows
     """What can be used, and what is decided on."""
     source = PairSource(path=str(path), **known)
     listing = list_pairs(source)
-    outcome = run_chain("entries", [read_entries(source, listing, limit)], listing)
+    outcome = run_chain("entries", [read_entries(source, limit)], listing)
     rows = outcome.rows.sort_by([("root", "ascending"), ("ordinal", "ascending"), ("row_id", "ascending")]).to_pylist()
     errors = {entry["row_id"]: entry for entry in outcome.ledger.to_pylist()}
     good = [row for row in rows if row["verdict"] == "kept"]
@@ -593,13 +593,39 @@ def test_captions_count_against_the_limit(tmp_path: Path) -> None:
     assert [len(entries_of(tmp_path, limit)[0]) for limit in (1, 4, 27, 100)] == [1, 4, 27, 27]
 
 
+def write_tars_of(folder: Path, *counts: int) -> None:
+    for number, count in enumerate(counts):
+        write_tar(folder / f"{number:05}.tar", *(member for i in range(count) for member in sample(1000 * number + i)))
+
+
+@pytest.mark.parametrize("counts", [(40,), (5, 30, 30), (1, 1, 1, 60), (7,) * 9, (3, 3), (20,) * 20])
+@pytest.mark.parametrize("limit", [1, 2, 10, 23, 40, 63, 1000])
+def test_a_first_look_takes_as_many_pairs_as_it_says_whatever_the_files_hold(
+    tmp_path: Path, counts: tuple[int, ...], limit: int
+) -> None:
+    write_tars_of(tmp_path, *counts)
+    good, bad = entries_of(tmp_path, limit)
+    assert len(good) == min(limit, sum(counts))
+    assert {(row["entry"]["verdict"], row["entry"]["reason"]) for row in bad} <= {("sampled_out", "not_drawn")}
+    assert len({row["root"] for row in good}) + len(bad) == len(counts)
+    if limit >= len(counts):
+        assert len({row["root"] for row in good}) == len(counts)
+
+
+def test_a_first_look_tells_damage_besides(tmp_path: Path) -> None:
+    write_tars_of(tmp_path, 10, 10)
+    (tmp_path / "x.tar").write_bytes(b"no tar at all" * 100)
+    good, bad = entries_of(tmp_path, 7)
+    assert len(good) == 7 and [row["uri"] for row in bad] == [str(tmp_path / "x.tar")]
+
+
 # Scan and pairs
 
 
 def pairs_of(path: Path, **known: Any) -> tuple[Rows, Rows]:
     source = PairSource(path=str(path), **known)
     listing = list_pairs(source)
-    stages = [read_entries(source, listing), ScanImage(), OneRowPerPair()]
+    stages = [read_entries(source), ScanImage(), OneRowPerPair()]
     rows = run_chain("pairs", stages, listing, together="kind").rows.sort_by("name").to_pylist()
     return [row for row in rows if row["verdict"] == "kept"], [row for row in rows if row["verdict"] != "kept"]
 

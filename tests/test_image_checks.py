@@ -97,9 +97,9 @@ def test_sizes_are_decided_from_the_header_alone() -> None:
     small, thin = "image_too_small", "aspect_ratio"
     assert outcomes(rows) == [None, small, thin, None, small, small, "too_many_pixels"]
     decisions = rows["decision"].to_pylist()
-    assert (decisions[1]["value"], decisions[1]["limit"]) == (199, 200)
-    assert (decisions[2]["value"], decisions[2]["limit"]) == (pytest.approx(640 / 213), 3.0)
-    assert (decisions[6]["value"], decisions[6]["limit"]) == (72_000_000, 64_000_000)
+    assert (decisions[1]["value"], decisions[1]["threshold"]) == (199, 200)
+    assert (decisions[2]["value"], decisions[2]["threshold"]) == (pytest.approx(640 / 213), 3.0)
+    assert (decisions[6]["value"], decisions[6]["threshold"]) == (72_000_000, 64_000_000)
     assert rows["width"].to_pylist()[:2] == [300, 300]
     assert rows["short_side"].to_pylist()[:2] == [240, 199]
 
@@ -256,7 +256,7 @@ def test_a_known_placeholder_is_found_in_other_sizes_and_qualities() -> None:
     decided = UsableImage(known_placeholders=(name,))(rows)
     assert outcomes(decided) == ["known_placeholder"] * 3 + [None]
     decision = decided["decision"].to_pylist()[0]
-    assert decision["value"] == decided["placeholder_distance"].to_pylist()[0] <= decision["limit"] == 4
+    assert decision["value"] == decided["placeholder_distance"].to_pylist()[0] <= decision["threshold"] == 4
     assert decided["placeholder_distance"].to_pylist()[3] > 4
     assert UsableImage()(rows)["placeholder_distance"].null_count == 4
 

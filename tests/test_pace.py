@@ -57,14 +57,14 @@ def test_bounds_do_not_depend_on_the_order_of_utterances(paces: list[float], cha
 def test_both_sides_are_rejected_with_value_and_limit() -> None:
     fast, low, middle, high, slow = judged([0.01, 0.02, 0.1, 0.3, 0.31], 0.02, 0.3)
     assert low is middle is high is None  # a bound itself is within
-    assert fast == {"verdict": "rejected", "reason": "too_fast", "value": 0.01, "limit": 0.02, "error": None}
-    assert slow == {"verdict": "rejected", "reason": "too_slow", "value": 0.31, "limit": 0.3, "error": None}
+    assert fast == {"verdict": "rejected", "reason": "too_fast", "value": 0.01, "threshold": 0.02, "error": None}
+    assert slow == {"verdict": "rejected", "reason": "too_slow", "value": 0.31, "threshold": 0.3, "error": None}
 
 
 def test_each_language_keeps_its_own_limit() -> None:
     table = pa.table({"pace_s": [0.01, 0.01, 0.9], "pace_low_s": [0.02, 0.005, None], "pace_high_s": [0.3, 0.4, None]})
     first, second, third = WithinPace()(table)["decision"].to_pylist()
-    assert (first["reason"], first["limit"]) == ("too_fast", 0.02)
+    assert (first["reason"], first["threshold"]) == ("too_fast", 0.02)
     assert second is third is None
 
 
@@ -103,7 +103,7 @@ def test_bounds_are_pinned_to_a_version_by_the_recipe(tmp_path: Path) -> None:
     again = run(source, store, *READ_ALONG, "--set", "pace.bounds=1")
     assert again.code == 0, again.err
     assert audit(store, "select * from pace_bounds") == [made]
-    rejected = audit(store, "select reason, value, \"limit\", uri from ledger where stage = 'WithinPace'")
-    assert [(row["reason"], row["limit"]) for row in rejected] == [("too_slow", made["pace_high_s"])]
-    assert rejected[0]["value"] > rejected[0]["limit"] and rejected[0]["uri"].endswith("good-3.wav")
+    rejected = audit(store, "select reason, value, threshold, uri from ledger where stage = 'WithinPace'")
+    assert [(row["reason"], row["threshold"]) for row in rejected] == [("too_slow", made["pace_high_s"])]
+    assert rejected[0]["value"] > rejected[0]["threshold"] and rejected[0]["uri"].endswith("good-3.wav")
     assert run(source, store, *READ_ALONG, "--set", "pace.bounds=9").code != 0

@@ -107,10 +107,10 @@ def test_captions_of_other_pictures_are_rejected_with_their_cosine(tmp_path: Pat
     assert outcomes(out) == [None] * 8 + ["pair_mismatch"] * 8
     assert set(out["checkpoint"].to_pylist()) == {TINY.checkpoint}
     for row in out.to_pylist()[8:]:
-        assert row["decision"]["value"] == row["similarity"] < row["decision"]["limit"] == LIMIT
+        assert row["decision"]["value"] == row["similarity"] < row["decision"]["threshold"] == LIMIT
     by_probability = through(rows, stages(min_cosine=None, min_probability=0.1))
     decision = by_probability["decision"].to_pylist()[-1]
-    assert decision["value"] == by_probability["match_probability"].to_pylist()[-1] < decision["limit"] == 0.1
+    assert decision["value"] == by_probability["match_probability"].to_pylist()[-1] < decision["threshold"] == 0.1
     assert outcomes(through(rows, stages(min_cosine=None))) == [None] * 16
 
 

@@ -202,7 +202,7 @@ def test_a_picture_that_stays_alone_is_rejected_with_the_best_that_was_free() ->
     found = paired(nodes_of("d", RED, RED, [RED, unit(0.1, 1, 0)]))
     (alone,) = [row for row in found.values() if row["decision"]]
     assert alone["row_id"] == "d-0" and alone["decision"]["reason"] == "unpaired_image"  # the other one is nearer
-    assert alone["decision"]["value"] == pytest.approx(0.0995, abs=1e-4) and alone["decision"]["limit"] == 0.2
+    assert alone["decision"]["value"] == pytest.approx(0.0995, abs=1e-4) and alone["decision"]["threshold"] == 0.2
     assert alone["second_similarity"] == 1, "the text that the other picture has"
 
 

@@ -188,7 +188,7 @@ def test_captions_that_repeat_the_picture_are_rejected_only_where_asked() -> Non
     asked = NotOnlyText(max_caption_share=0.7)(rows)
     assert reasons(asked) == ["caption_is_picture_text", None, None, None]
     decision = asked["decision"].to_pylist()[0]
-    assert (decision["value"], decision["limit"]) == (1.0, 0.7)
+    assert (decision["value"], decision["threshold"]) == (1.0, 0.7)
     assert asked["caption_in_picture"].to_pylist()[2:] == [0.0, 0.0]
 
 

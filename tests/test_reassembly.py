@@ -118,7 +118,7 @@ def test_documents_without_pictures_or_words_are_rejected_as_what_they_would_hav
         image("good", 1, pictures[0], "good-0"),
     ]
     outcome = run_chain("documents", [Reassemble()], table(*rows), together="root")
-    said = {r["row_id"]: (r["verdict"], r["reason"], r["value"], r["limit"]) for r in outcome.ledger.to_pylist()}
+    said = {r["row_id"]: (r["verdict"], r["reason"], r["value"], r["threshold"]) for r in outcome.ledger.to_pylist()}
     verdicts = {row["root"]: said[row["row_id"]] for row in outcome.rows.to_pylist()}
     assert verdicts == {
         "bare": ("rejected", "no_image_left", 0, 1),

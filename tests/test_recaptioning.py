@@ -310,7 +310,7 @@ def test_a_limit_can_be_set_aside() -> None:
 def test_the_limit_and_what_passed_it_are_told() -> None:
     rows = pa.table({"recaption": ["Two buses."], "recaption_finish": ["stop"], "caption": ["bus"]})
     (decision,) = CheckRecaption()(rows)["decision"].to_pylist()
-    assert (decision["value"], decision["limit"]) == (2.0, 8.0)
+    assert (decision["value"], decision["threshold"]) == (2.0, 8.0)
 
 
 @pytest.mark.parametrize(

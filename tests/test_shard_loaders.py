@@ -95,7 +95,7 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Written:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(data)
         counts = {"samples": index.num_rows, "hours": 0.01}
-        subsets[name] = Subset(name, f"{name} samples", EXTENSIONS, splits, size, counts, {"de": counts})
+        subsets[name] = Subset(name, f"{name} samples", EXTENSIONS, splits, size, counts, {"de": counts}, str(size))
     shown = list(subsets.values())
     text = dataset_card(title="Test", version="3", subsets=shown, sources=[], engines=[], funnel=[], recipe="")
     (folder / "README.md").write_text(text)

@@ -304,6 +304,7 @@ def card(licence: str | None = "CC-BY-4.0", recipe: str = "speech: {}") -> str:
         *("asr", "audio in, text out", ("flac", "json", "txt"), {"train": 2}, 12_000_000),
         {"samples": 6, "hours": 2.25},
         languages,
+        "0123abcd",
     )
     return dataset_card(
         title="Spoken things",
@@ -349,6 +350,11 @@ def test_a_cards_front_matter_types_media_as_binary() -> None:
     ]
 
 
+def test_a_cards_front_matter_says_what_the_files_hold() -> None:
+    [config] = front_matter(card())["configs"]  # type: ignore[misc]
+    assert config["description"] == "Spoken things, version 3: asr, content 0123abcd"
+
+
 def test_a_strangers_licence_stays_text() -> None:
     text = card(HOSTILE)
     assert front_matter(text)["license_name"] == 'CC0 | x --- # <img src=x onerror=alert(1)> `![a](b)` "}: { [31m *"'
@@ -375,6 +381,6 @@ def test_a_recipe_cannot_leave_its_fence() -> None:
 
 
 def test_a_subset_whose_name_is_no_plain_word_is_refused() -> None:
-    subset = Subset("a/../b", "", ("txt",), {"train": 1}, 0, {"samples": 0}, {})
+    subset = Subset("a/../b", "", ("txt",), {"train": 1}, 0, {"samples": 0}, {}, "c")
     with pytest.raises(StageError, match="subset name"):
         dataset_card(title="", version="1", subsets=[subset], sources=[], engines=[], funnel=[], recipe="")

@@ -8,15 +8,22 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import obstore
 import pyarrow as pa
 import pytest
+from toy import items, pipeline, run_toy
 
+from curation.audit.verification import verify
 from curation.errors import StoreError
 from curation.store.objects import STALE_AFTER_S, TEMPORARY, Store, parquet_bytes
 from curation.store.parts import Receipt, find_receipt, put_part, put_table, receipt_path
+from curation.store.runs import begin_run, end_run, runs
+from curation.store.versions import claim_number, version_numbers
 
 ROOT = Path(__file__).parents[1]
 
@@ -250,3 +257,54 @@ def test_a_damaged_receipt_names_itself(tmp_path: Path, damage: bytes) -> None:
     store.create(receipt_path("parts/x/y"), damage)
     with pytest.raises(StoreError, match=r"parts/x/y/receipt\.json is damaged"):
         find_receipt(store, "parts/x/y")
+
+
+class Forgetful:
+    """A service that does what it is asked and loses the answer to some puts: the client's second try meets its own."""
+
+    def __init__(self, lost: int) -> None:
+        self.lost = lost
+
+    def __call__(self, put: Callable[..., Any]) -> Callable[..., Any]:
+        def forgetful(*arguments: Any, **named: Any) -> Any:
+            answer = put(*arguments, **named)
+            if self.lost:
+                self.lost -= 1
+                return put(*arguments, **named)  # what the client's retry does after a 500
+            return answer
+
+        return forgetful
+
+
+@pytest.fixture
+def forgetful(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setattr(obstore, "put", Forgetful(10**6)(obstore.put))
+    return Store(f"{s3}/{tmp_path.name}")
+
+
+def test_a_put_whose_answer_was_lost_is_known_for_ours(forgetful: Store) -> None:
+    assert forgetful.create("a", b"ours")
+    assert not forgetful.create("a", b"theirs") and forgetful.read("a") == b"ours"
+    with forgetful.writing_content("parts/a/b", "shard", ".tar") as file:
+        file.write(b"samples")
+    assert forgetful.read(file.name) == b"samples"
+
+
+def test_a_run_all_of_whose_answers_were_lost_ends_well(forgetful: Store) -> None:
+    version, is_new = run_toy(pipeline(items(range(9))), forgetful)
+    assert is_new and version.number == 1 and version_numbers(forgetful, "toy") == [1]
+    assert not any(wrong for _, wrong in verify(forgetful, version))
+
+
+def test_claims_and_run_records_whose_answers_were_lost_are_taken_once(forgetful: Store) -> None:
+    assert [claim_number(forgetful, "toy") for _ in range(3)] == [1, 2, 3]
+    records = [begin_run(forgetful, "toy", "recipe") for _ in range(3)]
+    assert [record.number for record in records] == [1, 2, 3]
+    end_run(forgetful, "toy", records[1], "version 1")
+    assert [record.outcome for record in runs(forgetful, "toy")] == ["", "version 1", ""]
+
+
+def test_two_runs_that_begin_alike_take_two_numbers(store: Store) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        numbers = sorted(record.number for record in pool.map(lambda _: begin_run(store, "toy", "recipe"), range(4)))
+    assert numbers == [1, 2, 3, 4]

@@ -290,7 +290,7 @@ def test_text_without_speech_is_a_row_with_its_overlap() -> None:
     assert texts["spoken"]["verdict"] == "kept" and texts["spoken"]["number"] == 0
     assert texts["thanks for watching"]["number"] is None
     (entry,) = [e for e in outcome.ledger.to_pylist() if e["verdict"] == "rejected"]
-    assert (entry["reason"], entry["value"], entry["limit"]) == ("text_without_speech", 0.0, 0.2)
+    assert (entry["reason"], entry["value"], entry["threshold"]) == ("text_without_speech", 0.0, 0.2)
 
 
 def test_a_cue_that_stands_twice_over_silence_is_one_row() -> None:

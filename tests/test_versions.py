@@ -1,6 +1,7 @@
 """Versions: numbers that nobody shares, manifests that never change, damage that names itself."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,9 +68,12 @@ def test_a_publisher_that_dies_leaves_a_gap_and_nothing_visible(tmp_path: Path) 
 
 
 def test_a_version_that_is_there_is_not_replaced(tmp_path: Path) -> None:
-    publish(Store(tmp_path), empty_version("toy", 1))
-    with pytest.raises(StoreError, match="version toy/1 is there already"):
-        publish(Store(tmp_path), empty_version("toy", 1))
+    store = Store(tmp_path)
+    assert publish(store, empty_version("toy", 1))
+    assert publish(store, empty_version("toy", 1)), "its own: the answer to the first try may have been lost"
+    with pytest.raises(StoreError, match="version toy/1 already exists"):
+        publish(store, replace(empty_version("toy", 1), limit=3))
+    assert read_version(store, "toy").limit is None
 
 
 def test_an_unknown_version_or_dataset_says_which_there_are(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,9 +19,9 @@ from curation.rows import derived_id
 from curation.runtime.inline import InlineRunner
 from curation.runtime.nodes import Listing, Map, Pack, Pipeline, Reduce, Unit
 from curation.runtime.progress import LiveProgress
-from curation.runtime.publishing import publish_run
+from curation.runtime.publishing import run_and_publish
 from curation.runtime.ray_runner import RayRunner
-from curation.runtime.run import Run, Runner
+from curation.runtime.run import Run, Runner, Watcher
 from curation.stage import Stage, fail, reject, with_column
 from curation.store.layout import Layout
 from curation.store.objects import Store
@@ -378,18 +378,22 @@ def pipeline(rows: pa.Table, stages: Sequence[Stage] = (), target: float = 4.0) 
 
 
 def run_toy(
-    chosen: Pipeline, store: Store, runner: Runner | None = None, *, retry_failed: bool = False
+    chosen: Pipeline,
+    store: Store,
+    runner: Runner | None = None,
+    *,
+    retry_failed: bool = False,
+    watching: Callable[[Watcher], Watcher] | None = None,
 ) -> tuple[Version, bool]:
     """A run to a version, quietly; failures are judged by nobody."""
-    withdrawn = withdrawn_from(store, chosen.dataset)
-    run, runner = Run(chosen, store, retry_failed, withdrawn), runner or InlineRunner()
+    run, runner = Run(chosen, store, retry_failed, withdrawn_from(store, chosen.dataset)), runner or InlineRunner()
     run.check()
     with Path(os.devnull).open("w") as nowhere, LiveProgress(Console(file=nowhere)) as progress:
+        watcher = progress if watching is None else watching(progress)
         try:
-            receipts = run.run(runner, progress)
+            return run_and_publish(run, runner, watcher, {"pipeline": "toy"}, 1.0)
         finally:
             runner.close()
-    return publish_run(chosen, {"pipeline": "toy"}, 1.0, receipts, store, withdrawn=withdrawn.asked)
 
 
 def single(stages: Sequence[Stage], values: Sequence[int], target: float = 4.0) -> Pipeline:

@@ -9,10 +9,13 @@ import duckdb
 import pyarrow as pa
 from PIL import Image, ImageDraw, ImageFont
 
+from curation.audit.twins import DISTANCE, TWIN, twin_columns
+from curation.audit.views import answer, columns_of
 from curation.errors import EngineMissing, MediaError, SourceError
 from curation.hashing import draw
 from curation.media.images import decode_image
 from curation.media.places import read_place
+from curation.sql import identifier
 from curation.store.versions import Version
 
 TILE = 132
@@ -26,6 +29,8 @@ FONTS = (
     *("wqy-zenhei.ttc", "wqy-microhei.ttc", "Arial Unicode.ttf", "PingFang.ttc", "msyh.ttc", "DejaVuSans.ttf"),
 )
 """Of this machine, in this order: those that know most scripts. The one that comes with Pillow knows Latin letters."""
+LAST_SEEN = "select * from pictures qualify row_number() over (partition by row_id order by number desc) = 1"
+"""Every row that has a picture, as the last node that saw it has it."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,8 @@ class Group:
     """Pictures of one verdict and reason.
 
     Attributes:
-        count: how many there are; `rows` are some of them, drawn by their ids.
+        count: how many there are; `rows` are some of them, drawn by their ids. A duplicate has the row that stays in
+            its place as its `twin`.
     """
 
     verdict: str
@@ -57,29 +63,32 @@ def groups(views: duckdb.DuckDBPyConnection, version: Version, per_reason: int) 
         raise SourceError(f"version {version.name} has no pictures to show")
     # Whoever was kept by the last node that saw pictures was kept; a verdict before it is the only one of its row.
     pictures = " union all by name ".join(
-        f'select row_id, uri, place, image_hash, {_text_of(views, node)} as text, {number} as number from "{node}" '
-        "where place is not null"
+        f"select row_id, uri, place, image_hash, {_text_of(views, node)} as text, {_twin_of(views, node)}, "
+        f"{number} as number from {identifier(node)} where place is not null"
         for number, node in enumerate(nodes)
     )
     question = f"""
         with pictures as ({pictures}),
-        last as (select * from pictures qualify row_number() over (partition by row_id order by number desc) = 1),
+        last as ({LAST_SEEN}),
         decided as (
-            select row_id, verdict, reason, value, "limit", error from ledger where verdict <> 'kept'
-            union all select row_id, 'kept', '', null, null, null from "{nodes[-1]}" where verdict = 'kept'
+            select row_id, verdict, reason, value, threshold, error from ledger where verdict <> 'kept'
+            union all select row_id, 'kept', '', null, null, null from {identifier(nodes[-1])} where verdict = 'kept'
         )
-        select d.verdict, coalesce(d.reason, '') as reason, d.value, d."limit", d.error, p.* exclude (number)
+        select d.verdict, coalesce(d.reason, '') as reason, d.value, d.threshold, d.error, p.* exclude (number)
         from decided d join last p using (row_id)
     """
     # Who is shown is drawn from ids alone: of a million rows, texts and places are not looked at.
     ids: dict[tuple[str, str], list[str]] = {}
-    for row_id, verdict, reason in views.sql(f"select row_id, verdict, reason from ({question})").fetchall():
-        ids.setdefault((verdict, reason), []).append(row_id)
+    for row in answer(views, f"select row_id, verdict, reason from ({question})").to_pylist():
+        ids.setdefault((row["verdict"], row["reason"]), []).append(row["row_id"])
     drawn = {key: sorted(found, key=lambda row_id: draw(0, row_id, "sheet"))[:per_reason] for key, found in ids.items()}
     wanted = pa.table({"row_id": pa.array([row_id for some in drawn.values() for row_id in some], pa.string())})
     views.register("shown_on_the_sheet", wanted)
-    shown = views.sql(f"from ({question}) semi join shown_on_the_sheet using (row_id)").to_arrow_table().to_pylist()
+    shown = answer(views, f"from ({question}) semi join shown_on_the_sheet using (row_id)").to_pylist()
     views.unregister("shown_on_the_sheet")
+    twins = _rows(views, f"with pictures as ({pictures}) {LAST_SEEN}", [row["duplicate_of"] for row in shown])
+    for row in shown:
+        row["twin"] = twins.get(row["duplicate_of"])
     rows = {(row["row_id"], row["verdict"], row["reason"]): row for row in shown}
     order = sorted(ids, key=lambda key: (key[0] != "kept", -len(ids[key]), key))
     return [Group(*key, len(ids[key]), [rows[(row_id, *key)] for row_id in drawn[key]]) for key in order]
@@ -89,7 +98,7 @@ def contact_sheet(shown: Sequence[Group], columns: int) -> bytes:
     """The groups as a PNG, a row or more of pictures for each, with texts and what decided below them."""
     font, head = _font(11), _font(15)
     step, height = TILE + MARGIN, TILE + TEXT_LINES * LINE + MARGIN
-    rows = [-(-len(group.rows) // columns) for group in shown]
+    rows = [-(-len(_beside_twins(group.rows)) // columns) for group in shown]
     size = (columns * step + MARGIN, sum(HEADING + count * height for count in rows) + MARGIN)
     sheet = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(sheet)
@@ -97,7 +106,7 @@ def contact_sheet(shown: Sequence[Group], columns: int) -> bytes:
     for group, count in zip(shown, rows, strict=True):
         pen.text((MARGIN, top), _plain(group.heading), fill="black", font=head)
         top += HEADING
-        for place, row in enumerate(group.rows):
+        for place, row in enumerate(_beside_twins(group.rows)):
             x, y = MARGIN + place % columns * step, top + place // columns * height
             sheet.paste(_tile(row, font), (x, y))
             for number, line in enumerate(_lines(row, font)):
@@ -106,6 +115,11 @@ def contact_sheet(shown: Sequence[Group], columns: int) -> bytes:
     sink = BytesIO()
     sheet.save(sink, "png")
     return sink.getvalue()
+
+
+def _beside_twins(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, each duplicate with the one that stays right after it."""
+    return [tile for row in rows for tile in (row, row.get("twin")) if tile is not None]
 
 
 def _tile(row: dict[str, Any], font: ImageFont.FreeTypeFont) -> Image.Image:
@@ -127,9 +141,19 @@ def _tile(row: dict[str, Any], font: ImageFont.FreeTypeFont) -> Image.Image:
 def _lines(row: dict[str, Any], font: ImageFont.FreeTypeFont) -> list[str]:
     """What decided, then the text, in as many lines as there is room for."""
     said: list[str] = []
-    if row["value"] is not None:
-        limit = "" if row["limit"] is None else f", limit {row['limit']:.3g}"
-        said += _wrapped(f"{row['value']:.3g}{limit}", font, TILE)
+    if row.get("stays"):
+        said.append("the one that stays")
+    elif row.get("duplicate_of"):
+        # The number that was compared is the distance, where the stage says it.
+        distance = row["value"] if row["duplicate_distance"] is None else row["duplicate_distance"]
+        threshold = "" if row["threshold"] is None else f", threshold {row['threshold']:.3g}"
+        twin = row.get("twin") or {}
+        near = "" if distance is None else f"distance {distance:.3g}{threshold}"
+        named = "" if twin else f"of {row['duplicate_of']}"
+        said += _wrapped(_plain(" ".join(word for word in (near, named) if word)), font, TILE)
+    elif row["value"] is not None:
+        threshold = "" if row["threshold"] is None else f", threshold {row['threshold']:.3g}"
+        said += _wrapped(f"{row['value']:.3g}{threshold}", font, TILE)
     said += _wrapped(_drawable(_plain(row["text"] or ""), font), font, TILE)
     return said[:TEXT_LINES]
 
@@ -184,15 +208,22 @@ def _plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text[:400])
 
 
+def _rows(views: duckdb.DuckDBPyConnection, question: str, ids: Sequence[str | None]) -> dict[str, dict[str, Any]]:
+    """The rows with these ids that stay in the place of others."""
+    asked = sorted({row_id for row_id in ids if row_id is not None})
+    found = answer(views, f"from ({question}) where list_contains($1, row_id)", [asked]).to_pylist() if asked else []
+    return {row["row_id"]: row | {"stays": True} for row in found}
+
+
+def _twin_of(views: duckdb.DuckDBPyConnection, node: str) -> str:
+    of, distance = twin_columns(columns_of(views, node))
+    return f"{of} as {TWIN}, {distance} as {DISTANCE}"
+
+
 def _has_place(views: duckdb.DuckDBPyConnection, node: str) -> bool:
-    return {"place", "image_hash", "verdict"} <= _columns(views, node)
+    return {"row_id", "uri", "place", "image_hash", "verdict"} <= set(columns_of(views, node))
 
 
 def _text_of(views: duckdb.DuckDBPyConnection, node: str) -> str:
-    names = [name for name in ("text", "caption") if name in _columns(views, node)]
+    names = [name for name in ("text", "caption") if name in set(columns_of(views, node))]
     return f"coalesce({', '.join(names)})" if names else "null"
-
-
-def _columns(views: duckdb.DuckDBPyConnection, node: str) -> set[str]:
-    question = "select column_name from duckdb_columns() where table_name = $1"
-    return {row[0] for row in views.execute(question, [node]).fetchall()}

@@ -312,4 +312,4 @@ def _sampled_out(out: bool, value: float, limit: float) -> dict[str, Any] | None
     if not out:
         return None
     reason = "concept_over_represented"
-    return {"verdict": SAMPLED_OUT, "reason": reason, "value": float(value), "limit": float(limit), "error": None}
+    return {"verdict": SAMPLED_OUT, "reason": reason, "value": float(value), "threshold": float(limit), "error": None}

@@ -1,6 +1,6 @@
 """From listed files to the nodes of documents: entries, each content once, its texts and pictures one by one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from heapq import nsmallest
 from typing import Annotated, Any
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from curation.errors import MediaError
+from curation.first_look import shares
 from curation.hashing import bytes_digest, draw
 from curation.media.document_files import Found, read_documents
 from curation.media.document_records import MAX_NODES
@@ -19,7 +20,7 @@ from curation.media.places import MAX_BYTES, read_place
 from curation.rows import derived_id
 from curation.stage import Stage, fail, failure, measure_each, reject
 from schemas.documents import DOCUMENT, DOCUMENT_ENTRY, IMAGE, NODE
-from schemas.ledger import DECISION
+from schemas.ledger import DECISION, SAMPLED_OUT
 
 SCANNED = {"image_hash": pa.string(), "image_bytes": pa.int64()}
 TERMS = ("language", "licence", "consent")
@@ -30,7 +31,7 @@ class ReadDocuments(Stage):
     """Make an entry of every document in a file. A line, row or page that cannot be read fails alone."""
 
     at_most: Annotated[int, Field(gt=0)] | None = None
-    """Entries of a file, chosen by the hash of their places; the others are not made."""
+    """Entries of all files together, chosen by the hash of their places; the others are not made."""
     max_document_bytes: int = 1 << 26
     max_nodes: int = MAX_NODES
     """A document with more texts, or more pictures, is not read. `shape` has the limit of one that is wanted."""
@@ -45,49 +46,62 @@ class ReadDocuments(Stage):
     packages = ("lxml",)
     extra = "documents"
     makes = "entry"
+    version = 2
 
     def __call__(self, files: pa.Table) -> pa.Table:
         entries: list[dict[str, Any]] = []
         decisions: list[dict[str, Any] | None] = []
         errors: list[BaseException | None] = []
-        for file in files.to_pylist():
-            before, error = len(entries), None
-            try:
-                for found in self._found(file):
-                    entries.append(_entry(file, found))
-                    decisions.append(None if found.error is None else failure(found.error))
-            except MediaError as raised:
-                error = raised
-            if error is None and len(entries) == before:
+        drawn: list[bool] = []
+        listed = files.to_pylist()
+        read: Iterable[tuple[list[Found] | None, MediaError | None]] = map(self._found, listed)
+        if self.at_most is not None:
+            read = self._first_look(listed)
+        for file, (found, error) in zip(listed, read, strict=True):
+            entries += [_entry(file, one) for one in found or ()]
+            decisions += [None if one.error is None else failure(one.error) for one in found or ()]
+            drawn.append(found is not None)
+            if error is None and found == []:
                 error = MediaError(f"{file['uri']}: no document in it")
             errors.append(error)
         made = pa.Table.from_pylist(entries, DOCUMENT_ENTRY)
         made = made.append_column("decision", pa.array(decisions, DECISION))
-        failed = pa.array([error is not None for error in errors], pa.bool_())
-        if not pc.any(failed).as_py():
-            return made
-        return pa.concat_tables([made, fail(files, errors).filter(failed)], promote_options="default")
+        decided = reject(fail(files, errors), [not one for one in drawn], "not_drawn", verdict=SAMPLED_OUT)
+        decided = decided.filter(pc.is_valid(decided["decision"]))
+        return pa.concat_tables([made, decided], promote_options="default") if decided.num_rows else made
 
-    def _found(self, file: dict[str, Any]) -> Iterator[Found]:
-        """The documents of a file, or those of them that are drawn, in order. All are found before any is made."""
-        if file["error"]:
-            raise MediaError(file["error"])
-        found = read_documents(
-            file,
-            max_document_bytes=self.max_document_bytes,
-            max_nodes=self.max_nodes,
-            dropped=self.dropped_tags,
-            max_depth=self.max_depth,
-        )
-        if self.at_most is None:
-            return iter(list(found))
-        drawn = nsmallest(self.at_most, found, key=lambda one: draw(0, f"{file['name']}\x1f{one.number}", "limit"))
-        return iter(sorted(drawn, key=lambda one: one.number))
+    def _found(self, file: dict[str, Any]) -> tuple[list[Found], MediaError | None]:
+        """The documents of a file, of a first look those of them that are drawn. All are found before any is made."""
+        try:
+            if file["error"]:
+                raise MediaError(file["error"])
+            found = read_documents(
+                file,
+                max_document_bytes=self.max_document_bytes,
+                max_nodes=self.max_nodes,
+                dropped=self.dropped_tags,
+                max_depth=self.max_depth,
+            )
+            if self.at_most is None:
+                return list(found), None
+            drawn = nsmallest(self.at_most, found, key=lambda one: draw(0, f"{file['name']}\x1f{one.number}", "limit"))
+            return drawn, None
+        except MediaError as error:
+            return [], error
+
+    def _first_look(self, files: list[dict[str, Any]]) -> Iterable[tuple[list[Found] | None, MediaError | None]]:
+        """So many documents of all files together; None of a file that has some, of which none is drawn."""
+        read = [self._found(file) for file in files]
+        taken = shares([len(found) for found, _ in read], self.at_most or 0)
+        return [
+            (None if found and not share else sorted(found[:share], key=lambda one: one.number), error)
+            for (found, error), share in zip(read, taken, strict=True)
+        ]
 
 
-def first_look(stage: ReadDocuments, listing: pa.Table, limit: int | None) -> ReadDocuments:
-    """The stage with at most its share of a limit for each listed file."""
-    return stage if limit is None else replace(stage, at_most=-(-limit // max(1, listing.num_rows)))
+def first_look(stage: ReadDocuments, limit: int | None) -> ReadDocuments:
+    """The stage that takes `limit` documents in all; then all files must come in one block."""
+    return replace(stage, at_most=limit)
 
 
 def _entry(file: dict[str, Any], found: Found) -> dict[str, Any]:

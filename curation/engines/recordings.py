@@ -7,20 +7,22 @@ widened or repeated asks only for what was never answered. Recordings are part o
 Engines do not know the store. Whoever runs them lends its objects to this process with `bind`.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from curation.engines.engine import Engine
-from curation.errors import EngineMissing, StoreError
+from curation.errors import EngineMissing
+from curation.sealing import seal, unseal
+
+REMEDY = "delete it to ask again"
 
 
 class Objects(Protocol):
     """What recordings need of a store: immutable objects by name, put whole and put once; safe to share by threads."""
 
     def create(self, name: str, data: bytes) -> bool:
-        """Put an object if its name is free; False where it was taken."""
+        """Put an object if its name is free; False where it holds something else."""
 
     def exists(self, name: str) -> bool:
         """Whether there is an object of that name."""
@@ -47,21 +49,11 @@ class Recordings:
             StoreError: it cannot be read, or is not what was written.
         """
         name = self.name(key)
-        if not self._objects.exists(name):
-            return None
-        try:
-            recorded = json.loads(self._objects.read(name))
-        except ValueError as error:
-            raise StoreError(f"the recording {name} is damaged: {error}; delete it to ask again") from error
-        if not isinstance(recorded, dict):
-            raise StoreError(f"the recording {name} is damaged: it is no mapping; delete it to ask again")
-        return recorded
+        return unseal(self._objects.read(name), name, REMEDY) if self._objects.exists(name) else None
 
     def keep(self, key: str, recorded: dict[str, Any]) -> dict[str, Any]:
         """Record an answer, and return the one that counts: where two workers asked at once, the first to be put."""
-        text = json.dumps(recorded, sort_keys=True, ensure_ascii=False, indent=1)
-        # Half a surrogate pair has no UTF-8; as an escape it is read again as what it was.
-        if self._objects.create(self.name(key), text.encode("utf-8", "backslashreplace")):
+        if self._objects.create(self.name(key), seal(recorded)):
             return recorded
         return self.find(key) or recorded
 

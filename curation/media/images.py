@@ -104,9 +104,7 @@ def decode_image(
     formats: Sequence[str] = FORMATS,
 ) -> NDArray[np.uint8]:
     """The pixels of `decode_picture`, of shape (height, width, 3)."""
-    picture = decode_picture(
-        data, max_pixels=max_pixels, draft_side=draft_side, background=background, formats=formats
-    )
+    picture = decode_picture(data, max_pixels=max_pixels, draft_side=draft_side, background=background, formats=formats)
     return np.ascontiguousarray(picture)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
+MOST_PROBLEMS = 5
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -98,6 +100,9 @@ class FigureScore:
         for figure in self.figures:
             by = ", ".join(f"{name} {count}" for name, count in figure.by.items())
             table.add_row(figure.name, figure.shown, figure.target, marks[figure.met], figure.count, by)
-        for problem in self.problems[:5]:
+        for problem in self.problems[:MOST_PROBLEMS]:
             table.add_row("problem", "", "", "", "", problem)
+        if len(self.problems) > MOST_PROBLEMS:
+            more = len(self.problems) - MOST_PROBLEMS
+            table.add_row("problems", "", "", "", "", f"… and {more} more: the same command with --json lists them")
         return table

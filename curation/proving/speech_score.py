@@ -19,6 +19,7 @@ from curation.proving.decision_score import (
     loss_score,
     swapped_scores,
 )
+from curation.proving.figures import MOST_PROBLEMS
 from curation.proving.results import decided_utterances, matches, sample_fragments
 from curation.proving.time_score import ActivityScore, CutScore, WordScore, activity_score, cut_score, word_score
 from curation.proving.truth import Truth
@@ -119,8 +120,14 @@ class Score:
             "ledger",
             "balanced" if self.accounting.balanced else "BROKEN",
             "",
-            "; ".join(self.accounting.problems[:3]),
+            _some(self.accounting.problems),
         )
+
+
+def _some(problems: Sequence[str]) -> str:
+    shown = "; ".join(problems[:MOST_PROBLEMS])
+    more = len(problems) - MOST_PROBLEMS
+    return f"{shown}; … and {more} more: the same command with --json lists them" if more > 0 else shown
 
 
 def score(

@@ -40,12 +40,14 @@ class Outcome:
         ledger: one row per row that went in or was made.
         lineage: (child, parent) edges.
         timings: CPU seconds by stage.
+        remarks: what a person should know of it (damage that was repaired).
     """
 
     rows: pa.Table
     ledger: pa.Table
     lineage: pa.Table
     timings: dict[str, float] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -252,6 +254,7 @@ def _in_order(outcome: Outcome) -> Outcome:
         ledger=outcome.ledger.sort_by("row_id"),
         lineage=outcome.lineage.sort_by([("child", "ascending"), ("parent", "ascending")]),
         timings=outcome.timings,
+        remarks=outcome.remarks,
     )
 
 
@@ -276,7 +279,7 @@ def _entries(block: _Block, rows: pa.Table) -> pa.Table:
 def crashed(node: str, rows: pa.Table, stage: str, error: str) -> Outcome:
     """The outcome of rows whose process died: every one of them failed, with the stage that it died in."""
     block = _Block(node, set(rows["row_id"].to_pylist()))
-    decision = {"verdict": FAILED, "reason": "crashed", "value": None, "limit": None, "error": error}
+    decision = {"verdict": FAILED, "reason": "crashed", "value": None, "threshold": None, "error": error}
     failed = mark(rows, [decision] * rows.num_rows)
     block.decided.append(failed.append_column("stage", pa.repeat(stage, failed.num_rows)))
     return _outcome(block, rows.slice(0, 0), {})
@@ -294,6 +297,7 @@ def join_outcomes(outcomes: Sequence[Outcome]) -> Outcome:
             ledger=pa.concat_tables([o.ledger for o in outcomes]),
             lineage=pa.concat_tables([o.lineage for o in outcomes]),
             timings=timings,
+            remarks=[remark for o in outcomes for remark in o.remarks],
         )
     )
 

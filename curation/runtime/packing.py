@@ -6,16 +6,15 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from curation.errors import StoreError
-from curation.hashing import bytes_digest
 from curation.runtime.nodes import Pack
 from curation.store.layout import Layout
 from curation.store.objects import Store
-from curation.store.parts import PartFile, Receipt, put_table
+from curation.store.parts import PartFile, Receipt, put_table, read_part_table
 from curation.store.shard_index import index_table
 from curation.store.tar_shards import write_shard
 
-PackInput = tuple[str, str | None, tuple[str, ...] | None]
-"""Path of rows, path of their blob, the row ids that are wanted."""
+PackInput = tuple[PartFile, PartFile | None, tuple[str, ...] | None]
+"""Rows, their blob, the row ids that are wanted."""
 
 
 def pack(node: Pack, part: str, store: Store, inputs: Sequence[PackInput]) -> Receipt:
@@ -24,15 +23,14 @@ def pack(node: Pack, part: str, store: Store, inputs: Sequence[PackInput]) -> Re
     rows = pa.concat_tables([_rows(store, *source) for source in inputs], promote_options="default")
     rows = rows.sort_by([("root", "ascending"), ("ordinal", "ascending"), ("row_id", "ascending")])
     subset = rows[layout.subset][0].as_py()
-    path = f"{part}/shard.tar"
-    with store.writing(path) as file:
+    with store.writing_content(part, "shard", ".tar") as file:
         written = write_shard(cast(BinaryIO, file), _samples(layout, store, rows), layout.extensions_in(subset))
     columns = rows.select(["row_id", *layout.index])
     index = put_table(store, part, "index", index_table("", written.rows, columns))
     return Receipt(
         node=node.name,
         part=part,
-        files={"shard": PartFile(path, written.size, "", rows.num_rows), "index": index},
+        files={"shard": PartFile(file.name, written.size, file.xxh3, rows.num_rows), "index": index},
         rows_in=rows.num_rows,
         details={
             "subset": subset,
@@ -42,9 +40,9 @@ def pack(node: Pack, part: str, store: Store, inputs: Sequence[PackInput]) -> Re
     )
 
 
-def _rows(store: Store, path: str, blob: str | None, row_ids: tuple[str, ...] | None) -> pa.Table:
-    rows = store.read_table(path, row_ids=row_ids)
-    return rows.append_column("blob", pa.repeat(pa.scalar(blob, pa.string()), rows.num_rows))
+def _rows(store: Store, file: PartFile, blob: PartFile | None, row_ids: tuple[str, ...] | None) -> pa.Table:
+    rows = read_part_table(store, file, row_ids=row_ids)
+    return rows.append_column("blob", pa.repeat(pa.scalar(blob and blob.path, pa.string()), rows.num_rows))
 
 
 def _samples(layout: Layout, store: Store, rows: pa.Table) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -55,7 +53,7 @@ def _samples(layout: Layout, store: Store, rows: pa.Table) -> Iterator[tuple[str
 
 def _payload(store: Store, row: dict[str, Any]) -> bytes:
     place = row["payload"]
-    data = store.read_range(row["blob"], place["offset"], place["size"])
-    if bytes_digest(data) != place["xxh3"]:
-        raise StoreError(f"{row['blob']} is damaged at the payload of {row['row_id']}; delete its folder and run again")
-    return data
+    try:
+        return store.read_range(row["blob"], place["offset"], place["size"], place["xxh3"])
+    except StoreError as error:
+        raise StoreError(f"{error} (the payload of {row['row_id']})") from error

@@ -7,6 +7,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from curation.runtime.nodes import Listing, Node, Pinned
 from curation.runtime.tasks import Task
@@ -56,6 +57,8 @@ class LiveProgress:
     def landed(self, task: Task, receipt: Receipt) -> None:
         self._count(receipt)
         self._computed += 1
+        for remark in receipt.remarks:
+            self._console.print(Text(remark), style="yellow", soft_wrap=True)
         assert self._line is not None
         self._progress.advance(self._line, task.cost)
         self._show()

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,12 +11,13 @@ import pyarrow.compute as pc
 import yaml
 
 from curation.engines.engine import Engine
-from curation.hashing import bytes_digest
+from curation.hashing import bytes_digest, digest
 from curation.runtime.nodes import Pack, Pipeline
+from curation.runtime.run import Run, Runner, Watcher
 from curation.store.dataset_card import Counts, EngineUse, FunnelRow, SourceTerms, Subset, dataset_card
 from curation.store.layout import Amount
 from curation.store.objects import Store
-from curation.store.parts import PartFile, Receipt
+from curation.store.parts import BLOB, PartFile, Receipt, read_part_table
 from curation.store.shard_index import energon_files, index_bytes, subset_index
 from curation.store.tar_shards import shard_name
 from curation.store.versions import (
@@ -27,9 +28,45 @@ from curation.store.versions import (
     claim_number,
     publish,
     read_version,
+    remove_folder,
     version_numbers,
 )
+from curation.store.withdrawals import WithdrawnSince, withdrawn_from
 from schemas.ledger import FAILED, KEPT, REJECTED, SAMPLED_OUT
+
+
+def run_and_publish(
+    run: Run,
+    runner: Runner,
+    watcher: Watcher,
+    recipe: dict[str, Any],
+    max_failed_share: float,
+    limit: int | None = None,
+) -> tuple[Version, bool]:
+    """Run a pipeline to a version, and say whether it is new.
+
+    If something is withdrawn on the way, the run goes over its nodes again without it.
+
+    Raises:
+        RunFailed: no result can be had.
+        StoreError: an object that would be listed is damaged.
+    """
+    while True:
+        receipts = run.run(runner, watcher)
+        withdrawn = run.withdrawn.asked
+        try:
+            return publish_run(
+                run.pipeline,
+                recipe,
+                max_failed_share,
+                receipts,
+                run.store,
+                limit=limit,
+                withdrawn=withdrawn,
+                computed=run.computed,
+            )
+        except WithdrawnSince:
+            run = replace(run, withdrawn=withdrawn_from(run.store, run.pipeline.dataset), retry_failed=False)
 
 
 def publish_run(
@@ -40,10 +77,19 @@ def publish_run(
     store: Store,
     limit: int | None = None,
     withdrawn: Sequence[str] = (),
+    computed: Collection[str] = (),
 ) -> tuple[Version, bool]:
     """The version of a run, and whether it is new: the same content as the newest version needs no other.
 
     The version is visible only when its manifest is put, and that comes last.
+
+    Args:
+        withdrawn: what the run left out, as it was asked for.
+        computed: parts that were written just now; all others are compared with their checksums before they are listed.
+
+    Raises:
+        WithdrawnSince: more was withdrawn while the run went on.
+        StoreError: an object that would be listed is damaged.
     """
     nodes = [node_record(node.name, node.fingerprint(), receipts[node.name], store) for node in pipeline.nodes]
     packs = [receipt for node in pipeline.nodes if isinstance(node, Pack) for receipt in receipts[node.name]]
@@ -65,17 +111,47 @@ def publish_run(
     )
     if newest and newest.content() == draft.content():
         return newest, False
+    for node in pipeline.nodes:
+        check_files([receipt for receipt in receipts[node.name] if receipt.part not in computed], store)
     return put_version(draft, packs, store)
+
+
+def check_files(receipts: Iterable[Receipt], store: Store) -> None:
+    """Compare the tables and shards of parts with their checksums. Blobs are compared as they are copied.
+
+    Raises:
+        StoreError: naming the object that is damaged.
+    """
+    for receipt in receipts:
+        for role, file in receipt.files.items():
+            if role != BLOB:
+                store.check(file.path, file.xxh3)
 
 
 def put_version(draft: Version, packs: Sequence[Receipt], store: Store) -> tuple[Version, bool]:
     """Give a version a number, its shards their names, and its folder card and indexes; then make it visible.
 
+    A withdrawal makes numbers void that were claimed before it, so what was withdrawn is read after the claim: a
+    version that becomes visible after a withdrawal knows of it.
+
     Args:
         draft: all but its number, the paths of its shards, and its files.
         packs: the receipts of its shards.
+
+    Raises:
+        WithdrawnSince: more was withdrawn than the draft leaves out.
     """
-    number = claim_number(store, draft.dataset)
+    while True:
+        number = claim_number(store, draft.dataset)
+        if set(withdrawn_from(store, draft.dataset).asked) - set(draft.withdrawn):
+            raise WithdrawnSince(f"something was withdrawn from {draft.dataset} meanwhile; run the same command again")
+        found = _put_version(draft, number, packs, store)
+        if found is not None:
+            return found
+
+
+def _put_version(draft: Version, number: int, packs: Sequence[Receipt], store: Store) -> tuple[Version, bool] | None:
+    """A version under a number that was claimed for it; None if the claim was made void."""
     if (beside := _newest(store, draft.dataset)) and beside.content() == draft.content():
         return beside, False  # a run at the same time was first
     folder = f"{draft.dataset}/{number}"
@@ -88,7 +164,9 @@ def put_version(draft: Version, packs: Sequence[Receipt], store: Store) -> tuple
         store.create(path, data)
     records = [PartFile(path, len(data), bytes_digest(data)) for path, data in sorted(files.items())]
     version = replace(version, files=records)
-    publish(store, version)
+    if not publish(store, version):
+        remove_folder(store, version)
+        return None
     return version, True
 
 
@@ -161,7 +239,7 @@ def version_files(version: Version, packs: Sequence[Receipt], store: Store) -> d
         mine = [shard for shard in version.shards if shard.subset == name]
         parts = {receipt.files["shard"].path: receipt for receipt in packs}
         for shard in mine:
-            table = store.read_table(parts[shard.part_path].files["index"].path)
+            table = read_part_table(store, parts[shard.part_path].files["index"])
             file_name = shard.path.rsplit("/", 1)[1]
             place = table.column_names.index("shard")
             names = pa.array([file_name] * table.num_rows, pa.string())
@@ -173,7 +251,8 @@ def version_files(version: Version, packs: Sequence[Receipt], store: Store) -> d
         splits = {"train": len(mine)}
         size = sum(shard.size for shard in mine)
         counted, languages = _counts(index, amounts), _languages(index, amounts)
-        subsets.append(Subset(name, told.get(name, ""), extensions, splits, size, counted, languages))
+        content = digest([shard.sha256 for shard in mine])
+        subsets.append(Subset(name, told.get(name, ""), extensions, splits, size, counted, languages, content))
     files["README.md"] = dataset_card(
         title=version.dataset,
         version=str(version.number),
@@ -212,7 +291,7 @@ def node_record(name: str, fingerprint: str, receipts: Sequence[Receipt], store:
         for kind, verdicts in receipt.counts.items():
             counts.setdefault(kind, Counter()).update(verdicts)
         if any(REJECTED in verdicts for verdicts in receipt.counts.values()):
-            ledger = store.read_table(receipt.files["ledger"].path, ["kind", "verdict", "reason"])
+            ledger = read_part_table(store, receipt.files["ledger"], ["kind", "verdict", "reason"])
             ledger = ledger.filter(pc.equal(ledger["verdict"], REJECTED))
             for row in ledger.group_by(["kind", "reason"]).aggregate([([], "count_all")]).to_pylist():
                 reasons.setdefault(row["kind"], Counter())[row["reason"]] += row["count_all"]
@@ -252,7 +331,7 @@ def _terms(version: Version, shelf: ShelfRecord, store: Store) -> list[SourceTer
     receipts = version.receipts(shelf.source)
     if not receipts:
         return []
-    tables = [store.read_table(receipt.files["rows"].path, columns) for receipt in receipts]
+    tables = [read_part_table(store, receipt.files["rows"], columns) for receipt in receipts]
     rows = pa.concat_tables(tables, promote_options="default")
     rows = rows.filter(pc.equal(rows["verdict"], KEPT))
     terms = rows.group_by(["licence", "consent"]).aggregate([]).to_pylist()

@@ -14,7 +14,7 @@ from curation.runtime.nodes import WHOLE, Listing, Map, Node, Pack, Pinned, Pipe
 from curation.runtime.tasks import Input, Task, join_key
 from curation.runtime.units import PLANNING_COLUMNS, cut, unit_name
 from curation.store.objects import Store
-from curation.store.parts import PartFile, Receipt, find_receipt, put_table, receipt_path
+from curation.store.parts import PartFile, Receipt, find_receipt, put_table, read_part_table, receipt_path
 from curation.store.versions import read_version
 from curation.store.withdrawals import REASON, Withdrawn
 from schemas.ledger import FAILED, KEPT
@@ -60,15 +60,17 @@ class Run:
         retry_failed: units with failed rows are done again: what failed may have been a disk or a network. Their
             receipts go; versions that list their parts keep them.
         withdrawn: rows that must stay out, whatever their sources say.
+        computed: parts that this run wrote; all others were there.
     """
 
     pipeline: Pipeline
     store: Store
     retry_failed: bool = False
     withdrawn: Withdrawn = Withdrawn()
-    receipts: dict[str, list[Receipt]] = field(default_factory=dict)
-    _order: dict[str, list[str]] = field(default_factory=dict)
-    _listed: dict[str, pa.Table] = field(default_factory=dict)
+    receipts: dict[str, list[Receipt]] = field(default_factory=dict, init=False)
+    computed: set[str] = field(default_factory=set, init=False)
+    _order: dict[str, list[str]] = field(default_factory=dict, init=False)
+    _listed: dict[str, pa.Table] = field(default_factory=dict, init=False)
 
     def check(self) -> None:
         """Check every chain's reads and writes, before anything runs.
@@ -102,6 +104,7 @@ class Run:
 
             def land(task: Task, receipt: Receipt, landed: dict[str, Receipt] = landed) -> None:
                 landed[receipt.part] = receipt
+                self.computed.add(receipt.part)
                 watcher.landed(task, receipt)
 
             runner.run(plan.todo, self.store, land)
@@ -153,7 +156,7 @@ class Run:
         task = replace(task, dataset=self.pipeline.dataset)
         if receipt is None or "ledger" not in receipt.files:
             return task
-        ledger = self.store.read_table(receipt.files["ledger"].path, ["row_id", "uri", "reason"])
+        ledger = read_part_table(self.store, receipt.files["ledger"], ["row_id", "uri", "reason"])
         hits = pc.and_(self.withdrawn.among(ledger), pc.not_equal(pc.fill_null(ledger["reason"], ""), REASON))
         if not pc.any(hits).as_py():
             return task
@@ -189,7 +192,7 @@ class Run:
         joins = tuple(receipt.files["table"] for name in names for receipt in self.receipts[name])
         unit = WHOLE if isinstance(node, Reduce) else node.unit
         subset = [node.layout.subset] if isinstance(node, Pack) else []
-        tables = {join.path: self.store.read_table(join.path) for join in joins}
+        tables = {join.path: read_part_table(self.store, join) for join in joins}
         shared = {name for table in tables.values() for name in table.column_names}
         rows = self._planning_rows(sources, {unit.together, *([unit.cost] if unit.cost else ()), *subset, *shared})
         if not rows.num_rows:
@@ -208,14 +211,14 @@ class Run:
             whole = isinstance(node, Reduce)
             inputs = tuple(
                 Input(
-                    sources[part].files["rows"].path,
+                    sources[part].files["rows"],
                     None if whole else tuple(row_ids),
-                    sources[part].files["blob"].path if "blob" in sources[part].files else None,
+                    sources[part].files.get("blob"),
                 )
                 for part, row_ids in sorted(wanted.items())
             )
             cost = sum(costs[i] or 0.0 for i in positions)
-            tasks.append(Task(node, f"{folder}/{name}", inputs, tuple(j.path for j in joins), len(positions), cost))
+            tasks.append(Task(node, f"{folder}/{name}", inputs, joins, len(positions), cost))
         return tasks
 
     def _planning_rows(self, receipts: Sequence[Receipt], extra: set[str]) -> pa.Table:
@@ -223,8 +226,9 @@ class Run:
         wanted = sorted({*PLANNING_COLUMNS, *ROW_COLUMNS, "verdict", *extra} - {"uri"})
         tables = []
         for number, receipt in enumerate(receipts):
-            path = receipt.files["rows"].path
-            rows = self._listed[path] if path in self._listed else self.store.read_table(path, wanted)
+            file = receipt.files["rows"]
+            rows = self._listed.get(file.path)
+            rows = read_part_table(self.store, file, wanted) if rows is None else rows
             rows = rows.select([name for name in wanted if name in rows.column_names])
             rows = rows.filter(pc.equal(rows["verdict"], KEPT))
             tables.append(rows.append_column("part", pa.repeat(number, rows.num_rows)))
@@ -259,8 +263,7 @@ def _cut_by(subset: Sequence[str], rows: pa.Table, unit: Unit) -> Iterator[list[
 def read_pinned(store: Store, dataset: str, node: Pinned) -> tuple[Receipt, tuple[str, ...]]:
     """A reduce's receipt as a version lists it, with the columns of its table."""
     version = read_version(store, dataset, node.version)
-    receipts = [Receipt(**part) for part in version.parts(node.name)]
+    receipts = version.receipts(node.name)
     if not receipts:
         raise RunFailed(f"version {node.version} of {dataset} has no {node.name} to pin")
-    file = receipts[0].files["table"]
-    return receipts[0], tuple(store.read_table(file.path).column_names)
+    return receipts[0], tuple(read_part_table(store, receipts[0].files["table"]).column_names)

@@ -13,18 +13,27 @@ from curation.runtime.nodes import Map, Pack, Reduce
 from curation.runtime.packing import pack
 from curation.store.measures import Measures
 from curation.store.objects import Store
-from curation.store.parts import Receipt, find_receipt, put_bytes, put_part, put_table, split_payloads
+from curation.store.parts import (
+    PartFile,
+    Receipt,
+    find_receipt,
+    put_bytes,
+    put_part,
+    put_table,
+    read_part_table,
+    split_payloads,
+)
 from curation.store.withdrawals import withdrawn_from
 from schemas.ledger import KEPT
 
 
 @dataclass(frozen=True)
 class Input:
-    """Rows of one part file; all that it kept, or those named."""
+    """Rows of one part; all that it kept, or those named."""
 
-    path: str
+    rows: PartFile
     row_ids: tuple[str, ...] | None = None
-    blob: str | None = None
+    blob: PartFile | None = None
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class Task:
 
     Attributes:
         part: where it lands; made from the node's fingerprint and the unit's content.
-        joins: paths of the tables that are joined to its rows.
+        joins: the tables that are joined to its rows.
         rows: how many rows come in.
         cost: what they cost, in the node's measure.
         dataset: whose withdrawals count; empty where there are none.
@@ -42,7 +51,7 @@ class Task:
     node: Map | Reduce | Pack
     part: str
     inputs: tuple[Input, ...]
-    joins: tuple[str, ...] = ()
+    joins: tuple[PartFile, ...] = ()
     rows: int = 0
     cost: float = 0.0
     dataset: str = ""
@@ -60,7 +69,7 @@ def execute(task: Task, store: Store, run: Run | None = None) -> Receipt:
     if receipt := find_receipt(store, task.part):
         return receipt
     if isinstance(task.node, Pack):
-        return put_part(store, pack(task.node, task.part, store, [(i.path, i.blob, i.row_ids) for i in task.inputs]))
+        return put_part(store, pack(task.node, task.part, store, [(i.rows, i.blob, i.row_ids) for i in task.inputs]))
     rows = load_rows(task, store)
     if isinstance(task.node, Reduce):
         table = task.node.function(rows)
@@ -83,6 +92,7 @@ def execute(task: Task, store: Store, run: Run | None = None) -> Receipt:
         rows_in=rows.num_rows,
         made=outcome.made,
         timings=outcome.timings,
+        remarks=outcome.remarks,
     )
     return put_part(store, receipt)
 
@@ -93,15 +103,18 @@ def in_this_process(store: Store, entering: Callable[[str], None] = lambda stage
     def run(task: Task, rows: pa.Table) -> Outcome:
         assert isinstance(task.node, Map)
         recordings.bind(store)
-        return run_chain(
+        measures = measures_of(store.root)
+        outcome = run_chain(
             task.node.name,
             task.node.stages,
             rows,
             together=task.node.unit.together,
-            measures=measures_of(store.root),
+            measures=measures,
             entering=entering,
             withdrawn=withdrawn_from(store, task.dataset) if task.dataset else None,
         )
+        outcome.remarks = measures.take_remarks()
+        return outcome
 
     return run
 
@@ -119,19 +132,19 @@ def load_rows(task: Task, store: Store) -> pa.Table:
         columns = list(dict.fromkeys([*task.node.function.reads, "row_id", "root", "ordinal", "verdict"]))
     tables = []
     for source in task.inputs:
-        rows = store.read_table(source.path, columns, source.row_ids)
+        rows = read_part_table(store, source.rows, columns, source.row_ids)
         tables.append(rows.filter(pc.equal(rows["verdict"], KEPT)))
     rows = pa.concat_tables(tables, promote_options="default")
     rows = rows.drop_columns([name for name in ("verdict", "digest") if name in rows.column_names])
-    for path in task.joins:
-        rows = _joined(rows, _small_table(store.root, path))
+    for join in task.joins:
+        rows = _joined(rows, _small_table(store.root, join))
     return rows.sort_by([("root", "ascending"), ("ordinal", "ascending"), ("row_id", "ascending")])
 
 
 @lru_cache(maxsize=8)
-def _small_table(root: str, path: str) -> pa.Table:
+def _small_table(root: str, file: PartFile) -> pa.Table:
     """A reduce's table, read once in a process: its name is made from its content."""
-    return Store(root).read_table(path)
+    return read_part_table(Store(root), file)
 
 
 def _joined(rows: pa.Table, table: pa.Table) -> pa.Table:

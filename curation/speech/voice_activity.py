@@ -194,4 +194,4 @@ def padded(segments: Sequence[Segment], pad: int, total: int, longest: int) -> l
 
 
 def _decision(reason: str, value: float | None, limit: float | None) -> dict[str, Any]:
-    return {"verdict": REJECTED, "reason": reason, "value": value, "limit": limit, "error": None}
+    return {"verdict": REJECTED, "reason": reason, "value": value, "threshold": limit, "error": None}

@@ -16,8 +16,10 @@ from typing import Any
 import yaml
 
 from curation.errors import StageError
+from curation.store.tar_shards import EXTENSION
 
 SUBSET_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+SPLIT_NAME = re.compile(r"[a-z][a-z0-9]*")
 UNDETERMINED = "und"
 """ISO 639-2 for a language that nobody told."""
 MAX_CELL_LETTERS = 300
@@ -43,6 +45,8 @@ class Subset:
     counts: Counts
     languages: Mapping[str | None, Counts]
     """By ISO 639 code."""
+    content: str
+    """A digest of its shards: no two contents have one."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,7 @@ def dataset_card(
         recipe: the resolved recipe, as YAML.
     """
     for subset in subsets:
-        if not SUBSET_NAME.fullmatch(subset.name):
-            raise StageError(f"subset name {subset.name!r} is not of a-z, 0-9 and _")
+        _check_names(subset)
     headings = tuple(subsets[0].counts) if subsets else ("samples",)
     sections = [
         f"# {_inline(title)}, version {_inline(version)}",
@@ -119,11 +122,23 @@ def dataset_card(
     for subset in subsets[:1]:
         for name, snippet in loading_snippets(subset).items():
             sections += [f"### {name}", _fenced("python", snippet)]
-    return f"---\n{_front_matter(title, subsets, sources)}---\n\n" + "\n\n".join(sections) + "\n"
+    return f"---\n{_front_matter(title, version, subsets, sources)}---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _check_names(subset: Subset) -> None:
+    """Names that the card prints in code and in front matter are plain ones, whatever store they come from."""
+    for what, pattern, names in (
+        ("subset name", SUBSET_NAME, [subset.name]),
+        ("split name", SPLIT_NAME, list(subset.splits)),
+        ("extension", EXTENSION, list(subset.extensions)),
+    ):
+        if strange := [name for name in names if not pattern.fullmatch(name)]:
+            raise StageError(f"{what} {strange[0]!r} is not of a-z and 0-9, as code and folders need it")
 
 
 def loading_snippets(subset: Subset) -> dict[str, str]:
     """Python that loads a subset, by the library's name. It runs in the version's folder."""
+    _check_names(subset)
     name, split, media = subset.name, next(iter(subset.splits)), subset.extensions[0]
     return {
         "webdataset": f"""\
@@ -197,7 +212,7 @@ for sample in get_savable_loader(samples):
     }
 
 
-def _front_matter(title: str, subsets: Sequence[Subset], sources: Sequence[SourceTerms]) -> str:
+def _front_matter(title: str, version: str, subsets: Sequence[Subset], sources: Sequence[SourceTerms]) -> str:
     licences = sorted({_plain(terms.licence) for terms in sources if terms.licence})
     languages = sorted({_plain(code or UNDETERMINED) for subset in subsets for code in subset.languages})
     matter: dict[str, Any] = {
@@ -206,13 +221,24 @@ def _front_matter(title: str, subsets: Sequence[Subset], sources: Sequence[Sourc
         "license_name": "; ".join(licences) or "unknown",
         "language": languages,
         "configs": [
-            {"config_name": subset.name, "data_files": _data_files(subset)} | ({"default": True} if first else {})
-            for first, subset in zip([True] + [False] * len(subsets), subsets, strict=False)
+            _config(title, version, subset) | ({"default": True} if subset is subsets[0] else {}) for subset in subsets
         ],
         "dataset_info": [{"config_name": subset.name, "features": _features(subset)} for subset in subsets],
     }
     # Escapes keep out the line breaks of other alphabets, which some readers of front matter split at.
     return yaml.safe_dump(matter, sort_keys=False, allow_unicode=False)
+
+
+def _config(title: str, version: str, subset: Subset) -> dict[str, Any]:
+    """How `datasets` finds a subset.
+
+    The library keeps what it loaded under the folder's name (here the version's number, whichever the dataset), the
+    subset's name, and a hash of these lines and of the features; what is in the files does not count. Without more, the
+    first version of every dataset would be found again as that of another. So these lines say what the files hold, in
+    the description, the one field that is free: names stay short, and the same content is never loaded twice.
+    """
+    description = f"{_plain(title)}, version {_plain(version)}: {subset.name}, content {subset.content}"
+    return {"config_name": subset.name, "description": description, "data_files": _data_files(subset)}
 
 
 def _data_files(subset: Subset) -> list[dict[str, str]]:

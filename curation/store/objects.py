@@ -2,6 +2,9 @@
 
 Local roots are plain folders; `s3://`, `gs://` and `az://` go through obstore. An object appears under its name whole
 or not at all, and a name that is taken stays as it is: that one promise carries parts, versions and resuming.
+
+Names come out of manifests and receipts that anybody may have written, so every method goes through one door
+(`object_name`, and links on disk): no name leads out of the root.
 """
 
 import errno
@@ -9,7 +12,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,13 +22,19 @@ from typing import IO, Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xxhash
 
 from curation.errors import StoreError
+from curation.hashing import CHUNK_BYTES, bytes_digest
 
 TEMPORARY = ".tmp-"
 STALE_AFTER_S = 24 * 3600
+NO_HARD_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EACCES)
+"""Errors of file systems that cannot link, or not this file again; it is copied there."""
 ROW_GROUP_ROWS = 4096
 """Of Parquet objects: what a unit reads of a part that holds a whole corpus, at least."""
+_checked: set[tuple[str, str, str, int, int, int, int]] = set()
+"""Files on disk that this process has compared with their digests, as they were then."""
 SCHEME = re.compile(r"^[a-z][a-z0-9+.-]+://")
 
 
@@ -36,6 +45,25 @@ class StoredObject:
     name: str
     size: int
     modified_s: float
+
+
+def object_name(name: str) -> str:
+    """The name itself, if it is one that an object of a store may have.
+
+    Raises:
+        StoreError: it is absolute, leads upwards, or holds what no file system or service takes.
+    """
+    steps = name.split("/")
+    control = any(ord(letter) < 32 or ord(letter) == 127 for letter in name)
+    if control or "\\" in name or any(step in ("", ".", "..") for step in steps):
+        raise StoreError(
+            f"{name!r} is no name of an object: names are relative, without '..', backslashes and control characters"
+        )
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise StoreError(f"{name!r} is no name of an object: it is not UTF-8") from error
+    return name
 
 
 class Store:
@@ -56,37 +84,102 @@ class Store:
 
         return from_url(self.root)
 
+    @cached_property
+    def _real_root(self) -> str:
+        return os.path.realpath(self.root)
+
     def local_path(self, name: str) -> Path:
-        """Where an object lies on disk. Only for a local store."""
+        """Where an object lies on disk. Only for a local store.
+
+        Raises:
+            StoreError: the name, or a link on the way, leads out of the store.
+        """
         if not self.is_local:
             raise StoreError(f"{self.root} is not a local store")
-        return Path(self.root) / name
+        path = Path(self.root) / object_name(name)
+        self._inside(path, name)
+        return path
+
+    def _entry(self, name: str) -> Path:
+        """The object's place in its folder, which is inside the store; it may itself be a link to anywhere."""
+        if not self.is_local:
+            raise StoreError(f"{self.root} is not a local store")
+        path = Path(self.root) / object_name(name)
+        self._inside(path.parent, name)
+        return path
+
+    def _inside(self, path: Path, name: str) -> None:
+        real = os.path.realpath(path)
+        if real != self._real_root and not real.startswith(self._real_root.rstrip(os.sep) + os.sep):
+            raise StoreError(f"{name} in {self.root} is a link that leads out of the store, to {real}: remove it")
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, xxh3: str = "") -> bytes:
         """All bytes of an object.
 
+        Args:
+            xxh3: the digest that it was written with, if it is known; then the bytes are compared with it.
+
         Raises:
-            StoreError: naming the object that is not there or cannot be read.
+            StoreError: naming the object that is missing, cannot be read, or is damaged.
         """
         with self._explained(f"read {name} from"):
             if self.is_local:
-                return self.local_path(name).read_bytes()
-            import obstore
+                data = self.local_path(name).read_bytes()
+            else:
+                import obstore
 
-            return bytes(obstore.get(self._remote, name).bytes())
+                data = bytes(obstore.get(self._remote, object_name(name)).bytes())
+        if xxh3 and bytes_digest(data) != xxh3:
+            raise damaged(name, self.root)
+        return data
 
-    def read_range(self, name: str, start: int, length: int) -> bytes:
-        """`length` bytes of an object from `start` on."""
+    def read_range(self, name: str, start: int, length: int, xxh3: str = "") -> bytes:
+        """`length` bytes of an object from `start` on, compared with their own digest if it is given."""
         with self._explained(f"read {name} from"):
             if self.is_local:
                 with self.local_path(name).open("rb") as file:
                     file.seek(start)
-                    return file.read(length)
+                    data = file.read(length)
+            else:
+                import obstore
+
+                data = bytes(obstore.get_range(self._remote, object_name(name), start=start, length=length))
+        if xxh3 and bytes_digest(data) != xxh3:
+            raise damaged(name, self.root, f" in the {length} bytes from byte {start}")
+        return data
+
+    def check(self, name: str, xxh3: str) -> None:
+        """Compare an object with the digest that it was written with, in constant memory.
+
+        A file that was compared by this process is not read again while its times, size and place on disk stay.
+
+        Raises:
+            StoreError: it is missing or damaged.
+        """
+        digest = xxhash.xxh3_128()
+        if not self.is_local:
             import obstore
 
-            return bytes(obstore.get_range(self._remote, name, start=start, length=length))
+            with self._explained(f"read {name} from"):
+                for chunk in obstore.get(self._remote, object_name(name)).stream(min_chunk_size=CHUNK_BYTES):
+                    digest.update(bytes(chunk))
+            if digest.hexdigest() != xxh3:
+                raise damaged(name, self.root)
+            return
+        path = self.local_path(name)
+        with self._explained(f"read {name} from"):
+            status = path.stat()
+            state = (self.root, name, xxh3, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            if state in _checked:
+                return
+            with path.open("rb", buffering=0) as file:
+                while chunk := file.read(CHUNK_BYTES):
+                    digest.update(chunk)
+        if digest.hexdigest() != xxh3:
+            raise damaged(name, self.root)
+        _checked.add(state)
 
     @contextmanager
     def opened(self, name: str) -> Iterator[IO[bytes]]:
@@ -104,14 +197,22 @@ class Store:
             yield copy
 
     def read_table(
-        self, name: str, columns: list[str] | None = None, row_ids: Sequence[str] | None = None
+        self,
+        name: str,
+        columns: list[str] | None = None,
+        row_ids: Sequence[str] | None = None,
+        *,
+        xxh3: str = "",
     ) -> pa.Table:
         """A Parquet object; of `columns`, those that it has.
 
         Args:
             row_ids: only the rows with these, if the object has `row_id`; row groups without are not read.
+            xxh3: the digest that the whole object was written with, if it is known; it is compared first.
         """
-        source = pa.BufferReader(self.read(name)) if not self.is_local else str(self.local_path(name))
+        if self.is_local and xxh3:
+            self.check(name, xxh3)
+        source = str(self.local_path(name)) if self.is_local else pa.BufferReader(self.read(name, xxh3))
         try:
             with pq.ParquetFile(source) as file:
                 wanted = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
@@ -119,17 +220,17 @@ class Store:
                     return file.read(columns=wanted, use_threads=False)
                 rows = file.read_row_groups(_groups_with(file, row_ids), columns=wanted, use_threads=False)
                 return rows.filter(pc.is_in(rows["row_id"], pa.array(row_ids, pa.string())))
-        except (OSError, pa.ArrowInvalid) as error:
-            raise StoreError(f"cannot read {name} from {self.root}: {error}") from error
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"cannot read {name} from {self.root}: {_line(error)}") from error
 
     def exists(self, name: str) -> bool:
-        if self.is_local:
-            return self.local_path(name).exists()
-        import obstore
-
         with self._explained(f"look for {name} in"):
+            if self.is_local:
+                return self.local_path(name).exists()
+            import obstore
+
             try:
-                obstore.head(self._remote, name)
+                obstore.head(self._remote, object_name(name))
             except FileNotFoundError:
                 return False
         return True
@@ -137,7 +238,7 @@ class Store:
     def names(self, prefix: str) -> list[str]:
         """Names of all objects below a folder, sorted."""
         if self.is_local:
-            folder = self.local_path(prefix)
+            folder = self.local_path(prefix) if prefix else Path(self.root)
             found = (p.relative_to(self.root).as_posix() for p in folder.rglob("*") if p.is_file())
             return sorted(name for name in found if TEMPORARY not in name)
         return [found.name for found in self.objects(prefix)]
@@ -145,12 +246,13 @@ class Store:
     def objects(self, prefix: str) -> list[StoredObject]:
         """All objects below a folder with their sizes and ages, sorted by name."""
         if self.is_local:
-            states = ((name, self.local_path(name).stat()) for name in self.names(prefix))
-            return [StoredObject(name, state.st_size, state.st_mtime) for name, state in states]
+            states = ((name, self._state(name)) for name in self.names(prefix))
+            return [StoredObject(name, state.st_size, state.st_mtime) for name, state in states if state]
         import obstore
 
         with self._explained(f"list {prefix or 'everything'} in"):
-            items = [item for page in obstore.list(self._remote, prefix=prefix) for item in page]
+            where = object_name(prefix) if prefix else ""
+            items = [item for page in obstore.list(self._remote, prefix=where) for item in page]
         found = [StoredObject(item["path"], item["size"], item["last_modified"].timestamp()) for item in items]
         return sorted(found, key=lambda one: one.name)
 
@@ -158,66 +260,119 @@ class Store:
         """Names of the folders at the root, sorted."""
         if self.is_local:
             root = Path(self.root)
-            return sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+            found = (p for p in (root.iterdir() if root.is_dir() else ()) if p.is_dir())
+            return sorted(p.name for p in found if not p.is_symlink() or Path(self._real_root) in p.resolve().parents)
         import obstore
 
         with self._explained("list everything in"):
             return sorted(obstore.list_with_delimiter(self._remote)["common_prefixes"])
 
+    def _state(self, name: str) -> os.stat_result | None:
+        """Size and times of a file; None for one that was deleted since it was listed."""
+        with suppress(FileNotFoundError):
+            return self._entry(name).lstat()
+        return None
+
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def create(self, name: str, data: bytes) -> bool:
-        """Put an object if its name is free. True if this call put it, False if it was there.
+        """Put an object if its name is free, or holds these bytes already.
+
+        A service may put an object and lose the answer, so that a client's second try meets its own object. Hence bytes
+        that must have one winner hold something of their own (a random token, a number that was claimed).
+
+        Returns:
+            True if the object holds `data` now; False if it holds something else, which stays.
 
         Raises:
             StoreError: when the disk is full or the store refuses; nothing is left under the name.
         """
         if self.is_local:
-            with self._committing(name) as (file, won):
+            folder, _, last = name.rpartition("/")
+            with self._committing(folder, lambda: last, name) as (file, won):
                 file.write(data)
-            return bool(won)
-        return self._put(name, data)
+            free = bool(won)
+        else:
+            free = self._put(name, data)
+        return free or self.read(name) == data
 
     @contextmanager
     def writing(self, name: str) -> Iterator[IO[bytes]]:
         """A file to write a large object to; it is put under its name, if that is free, when the block ends."""
+        folder, _, last = object_name(name).rpartition("/")
+        with self._writing(folder, lambda: last, name) as (file, _):
+            yield file
+
+    @contextmanager
+    def writing_content(self, folder: str, role: str, suffix: str) -> Iterator["ContentFile"]:
+        """The same for an object that is named by its role and its content, which is known when the block ends.
+
+        Raises:
+            StoreError: besides, if the name is taken by an object that is damaged.
+        """
+        with self._writing(folder, lambda: content.name.rpartition("/")[2], f"{folder}/{role}{suffix}") as (
+            file,
+            taken,
+        ):
+            content = ContentFile(file, folder, role, suffix)
+            yield content
+        if taken:
+            self.check(content.name, content.xxh3)
+
+    @contextmanager
+    def _writing(self, folder: str, last: Callable[[], str], shown: str) -> Iterator[tuple[IO[bytes], list[str]]]:
+        """A file to write, and a list that names the object afterwards if its name was taken.
+
+        Args:
+            shown: in errors, where the name is not known yet.
+        """
+        taken: list[str] = []
         if self.is_local:
-            with self._committing(name) as (file, _):
-                yield file
+            with self._committing(folder, last, shown) as (file, won):
+                yield file, taken
+            if not won:
+                taken.append(last())
             return
         with tempfile.TemporaryFile() as file:
-            yield file
+            yield file, taken
             file.seek(0)
-            self._put(name, file)
+            name = f"{folder}/{last()}" if folder else last()
+            if not self._put(name, file):
+                taken.append(name)
 
     def link(self, existing: str, name: str) -> None:
-        """Give an object a second name: a hard link on disk, a copy elsewhere."""
+        """Give an object a second name: a hard link on disk, a copy elsewhere. A name that is taken stays as it is."""
         if not self.is_local:
             import obstore
+            from obstore.exceptions import AlreadyExistsError
 
-            with self._explained(f"copy {existing} to {name} in"):
-                obstore.copy(self._remote, existing, name)
+            with self._explained(f"copy {existing} to {name} in"), suppress(AlreadyExistsError):
+                obstore.copy(self._remote, object_name(existing), object_name(name))
             return
-        target = self.local_path(name)
-        try:
+        original, target = self.local_path(existing), self._entry(name)
+        with self._explained(f"write {name} to"):
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.link(self.local_path(existing), target)
-        except FileExistsError:
-            return
-        except OSError:
-            with self.writing(name) as copy, self.local_path(existing).open("rb") as original:
-                while chunk := original.read(1 << 20):
-                    copy.write(chunk)
+            try:
+                os.link(original, target)
+            except FileExistsError:
+                return
+            except OSError as error:
+                if error.errno not in NO_HARD_LINKS:
+                    raise
+                with self.writing(name) as copy, original.open("rb") as source:
+                    while chunk := source.read(CHUNK_BYTES):
+                        copy.write(chunk)
 
     def delete(self, name: str) -> None:
-        """Remove an object; one that is gone already is fine."""
+        """Remove an object; one that is gone already is fine. Of a link, the link goes and what it leads to stays."""
         if self.is_local:
-            self.local_path(name).unlink(missing_ok=True)
+            with self._explained(f"delete {name} in"):
+                self._entry(name).unlink(missing_ok=True)
             return
         import obstore
 
         with self._explained(f"delete {name} in"), suppress(FileNotFoundError):
-            obstore.delete(self._remote, name)
+            obstore.delete(self._remote, object_name(name))
 
     def sweep(self) -> int:
         """Remove what killed writers left unfinished more than a day ago. Returns how many files went."""
@@ -239,7 +394,7 @@ class Store:
 
         with self._explained(f"write {name} to"):
             try:
-                obstore.put(self._remote, name, data, mode="create", use_multipart=False)
+                obstore.put(self._remote, object_name(name), data, mode="create", use_multipart=False)
             except AlreadyExistsError:
                 return False
         return True
@@ -250,35 +405,81 @@ class Store:
         try:
             yield
         except (OSError, _obstore_error()) as error:
-            lines = str(error).splitlines() or [type(error).__name__]
-            raise StoreError(f"cannot {what} {self.root}: {lines[0]}") from error
+            raise StoreError(f"cannot {what} {self.root}: {_line(error)}") from error
 
     @contextmanager
-    def _committing(self, name: str) -> Iterator[tuple[IO[bytes], list[str]]]:
+    def _committing(self, folder: str, last: Callable[[], str], shown: str) -> Iterator[tuple[IO[bytes], list[str]]]:
         """Write to a temporary file beside the target, sync it, link it: `link` has one winner, `rename` has many.
 
         Yields the file, and a list that names the object afterwards if it was free.
         """
-        target = self.local_path(name)
+        where = self.local_path(folder) if folder else Path(self.root)
         temporary: str | None = None
         won: list[str] = []
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=target.parent)
+            where.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=where)
             with os.fdopen(handle, "wb") as file:
                 os.fchmod(file.fileno(), 0o644)
                 yield cast(IO[bytes], file), won
                 file.flush()
                 os.fsync(file.fileno())
+            name = f"{folder}/{last()}" if folder else last()
             with suppress(FileExistsError):
-                os.link(temporary, target)
+                os.link(temporary, self._entry(name))
                 won.append(name)
         except OSError as error:
             hint = "; free some space and run again, what is done is kept" if error.errno == errno.ENOSPC else ""
-            raise StoreError(f"cannot write {name} to {self.root}: {error.strerror or error}{hint}") from error
+            raise StoreError(f"cannot write {shown} to {self.root}: {error.strerror or error}{hint}") from error
         finally:
             if temporary:
                 Path(temporary).unlink(missing_ok=True)
+
+
+class ContentFile:
+    """A file that is written from its start, and named by what was written.
+
+    Attributes:
+        size: bytes so far.
+    """
+
+    def __init__(self, file: IO[bytes], folder: str, role: str, suffix: str) -> None:
+        self._file = file
+        self._digest = xxhash.xxh3_128()
+        self._frame = (folder, role, suffix)
+        self.size = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        self._digest.update(data)
+        self.size += len(data)
+        return self._file.write(data)
+
+    @property
+    def xxh3(self) -> str:
+        """Of all that was written, in hex."""
+        return self._digest.hexdigest()
+
+    @property
+    def name(self) -> str:
+        """Of the object, as `content_name` makes it."""
+        folder, role, suffix = self._frame
+        return content_name(folder, role, suffix, self.xxh3)
+
+
+def content_name(folder: str, role: str, suffix: str, xxh3: str) -> str:
+    """The name of an object that is named by its content, so that no two workers write one name differently."""
+    return f"{folder}/{role}-{xxh3[:16]}{suffix}"
+
+
+def damaged(name: str, root: str, where: str = "") -> StoreError:
+    """The error of an object whose bytes are not those that were written, with what can be done."""
+    folder = "/".join(name.split("/")[:3])
+    remedy = f"; delete {folder} and run again to compute it again" if name.startswith("parts/") else ""
+    return StoreError(f"{name} in {root} is damaged{where}: its bytes have changed since they were written{remedy}")
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _groups_with(file: pq.ParquetFile, row_ids: Sequence[str]) -> list[int]:

@@ -3,7 +3,7 @@
 A unit whose receipt is there is done. Resume, retry and idempotence are this one rule.
 """
 
-import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -13,22 +13,30 @@ import pyarrow as pa
 
 from curation.errors import StoreError
 from curation.hashing import bytes_digest
-from curation.store.objects import Store, parquet_bytes
+from curation.sealing import seal, typed, unseal
+from curation.store.objects import Store, content_name, damaged, object_name, parquet_bytes
 
 PAYLOAD = "payload"
 """The column of a chain's last stage whose bytes go to the part's blob."""
+
+BLOB = "blob"
+"""The role of the object that payloads lie in."""
 
 PAYLOAD_PLACE = pa.struct([pa.field("offset", pa.int64()), pa.field("size", pa.int64()), pa.field("xxh3", pa.string())])
 
 
 @dataclass(frozen=True)
 class PartFile:
-    """One object of a part."""
+    """One object of a part, or of a version's folder, with the xxh3-128 that it was written with, in hex."""
 
     path: str
     size: int
     xxh3: str
     rows: int = 0
+
+
+INFORMATIVE = ("timings", "remarks")
+"""Fields of a receipt that differ between runs which do the same."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Receipt:
         rows_in: rows that came in.
         made: rows that were made of them, by kind.
         timings: CPU seconds by stage; informative, no part of any version.
+        remarks: what a person should know of how it was done (damage that was repaired); no part of any version.
     """
 
     node: str
@@ -51,10 +60,11 @@ class Receipt:
     made: dict[str, int] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     def content(self) -> dict[str, Any]:
         """What a version records of it: everything that is the same for every runner and every run."""
-        return {name: value for name, value in asdict(self).items() if name != "timings"}
+        return {name: value for name, value in asdict(self).items() if name not in INFORMATIVE}
 
 
 def receipt_path(part: str) -> str:
@@ -68,20 +78,50 @@ def find_receipt(store: Store, part: str) -> Receipt | None:
 
 
 def parse_receipt(data: bytes, path: str) -> Receipt:
-    """Raises StoreError, naming the receipt, if it is damaged."""
+    """A receipt as it was put.
+
+    Raises:
+        StoreError: naming the receipt, if it is damaged, or lies elsewhere than its part.
+    """
+    value = unseal(data, path, f"delete {path.removesuffix('/receipt.json')} and run again to compute it again")
+    receipt = checked_receipt(typed(Receipt, value, path), path)
+    if receipt_path(receipt.part) != path:
+        raise StoreError(f"{path} is damaged: it is the receipt of {receipt.part!r}")
+    return receipt
+
+
+def checked_receipt(receipt: Receipt, where: str) -> Receipt:
+    """The receipt itself, if its part and files lie where parts lie.
+
+    Raises:
+        StoreError: naming what holds the receipt, and the path that leads elsewhere.
+    """
     try:
-        value = json.loads(data)
-        value["files"] = {role: PartFile(**file) for role, file in value["files"].items()}
-        return Receipt(**value)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StoreError(f"{path} is damaged ({error}); delete that folder and run again") from error
+        steps = object_name(receipt.part).split("/")
+        if len(steps) != 3 or steps[0] != "parts":
+            raise StoreError(f"{receipt.part!r} is no part")
+        for file in receipt.files.values():
+            if not object_name(file.path).startswith(f"{receipt.part}/"):
+                raise StoreError(f"{file.path!r} is no file of {receipt.part}")
+            if not file.xxh3:
+                raise StoreError(f"{file.path} has no checksum")
+    except StoreError as error:
+        raise StoreError(f"{where} is damaged: {error}") from error
+    return receipt
 
 
 def put_part(store: Store, receipt: Receipt) -> Receipt:
-    """Put the receipt if absent; if another worker was first, its receipt stands and is returned."""
-    data = json.dumps(asdict(receipt), sort_keys=True, indent=1).encode()
+    """Say that a unit is done. All its files must be there. If another worker was first, its receipt stands and is
+    returned."""
     path = receipt_path(receipt.part)
-    return receipt if store.create(path, data) else parse_receipt(store.read(path), path)
+    return receipt if store.create(path, seal(asdict(receipt))) else parse_receipt(store.read(path), path)
+
+
+def read_part_table(
+    store: Store, file: PartFile, columns: list[str] | None = None, row_ids: Sequence[str] | None = None
+) -> pa.Table:
+    """A table of a part, compared with its checksum (see `Store.read_table`)."""
+    return store.read_table(file.path, columns, row_ids, xxh3=file.xxh3)
 
 
 def put_table(store: Store, part: str, role: str, table: pa.Table) -> PartFile:
@@ -92,8 +132,9 @@ def put_table(store: Store, part: str, role: str, table: pa.Table) -> PartFile:
 def put_bytes(store: Store, part: str, role: str, suffix: str, data: bytes, rows: int = 0) -> PartFile:
     """Put bytes beside a part, under a name made from their hash, so that no two workers write one name differently."""
     xxh3 = bytes_digest(data)
-    path = f"{part}/{role}-{xxh3[:16]}{suffix}"
-    store.create(path, data)
+    path = content_name(part, role, suffix, xxh3)
+    if not store.create(path, data):
+        raise damaged(path, store.root)
     return PartFile(path, len(data), xxh3, rows)
 
 

@@ -1,13 +1,24 @@
-"""Versions: numbered manifests, put if absent. A manifest lists parts and shards with hashes, and never changes."""
+"""Versions: numbered manifests, put if absent. A manifest lists parts and shards with hashes, and never changes.
 
-import json
+Whoever publishes claims a number first, so that nobody else writes into its folder. A claim can be made void, by
+`VOID` in place of its manifest: whoever holds it then cannot publish under it, and begins again with what is known by
+then.
+"""
+
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
+from uuid import uuid4
 
 from curation.errors import StoreError
 from curation.hashing import digest
-from curation.store.objects import Store
-from curation.store.parts import PartFile, Receipt
+from curation.sealing import seal, typed, unseal
+from curation.store.objects import Store, object_name
+from curation.store.parts import PartFile, Receipt, checked_receipt
+
+VOID = b"void\n"
+"""In place of a manifest. No manifest is as short."""
+NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,7 @@ def manifest_path(dataset: str, number: int) -> str:
 
 def version_numbers(store: Store, dataset: str) -> list[int]:
     """Numbers of the versions that are visible, in order."""
-    return sorted(int(n) for n, suffix in _entries(store, dataset) if suffix == "json")
+    return sorted(number for number, suffix, size in _entries(store, dataset) if suffix == "json" and size != len(VOID))
 
 
 def datasets(store: Store) -> list[str]:
@@ -135,47 +146,83 @@ def read_version(store: Store, dataset: str, number: int | None = None) -> Versi
     """A version, the newest by default.
 
     Raises:
-        StoreError: if there is none, with those that there are.
+        StoreError: if there is none, with those that there are; or if its manifest is damaged, or names another
+            version, or objects outside the folders of its parts and its own.
     """
     numbers = version_numbers(store, dataset)
     if not numbers:
         raise StoreError(f"{store.root} has no version of {dataset!r}; datasets here: {datasets(store) or 'none'}")
     if number is not None and number not in numbers:
         raise StoreError(f"{store.root} has no version {number} of {dataset!r}; versions: {numbers}")
-    path = manifest_path(dataset, numbers[-1] if number is None else number)
+    number = numbers[-1] if number is None else number
+    path = manifest_path(dataset, number)
+    return _checked(typed(Version, unseal(store.read(path), path), path), dataset, number, path)
+
+
+def _checked(version: Version, dataset: str, number: int, path: str) -> Version:
+    """The version itself, if everything in it is where it should be."""
+    if (version.dataset, version.number) != (dataset, number):
+        raise StoreError(f"{path} is damaged: it is the manifest of version {version.name!r}")
+    for node in version.nodes:
+        for part in node.parts:
+            checked_receipt(typed(Receipt, part, f"{path}: node {node.name!r}"), path)
+    packed = {file.path for node in version.nodes for part in node.parts for file in _receipt(part)["files"].values()}
     try:
-        value = json.loads(store.read(path))
-        value["nodes"] = [NodeRecord(**node) for node in value["nodes"]]
-        value["shards"] = [ShardRecord(**shard) for shard in value["shards"]]
-        value["shelves"] = [ShelfRecord(**shelf) for shelf in value.get("shelves", [])]
-        value["files"] = [PartFile(**file) for file in value["files"]]
-        return Version(**value)
-    except (ValueError, TypeError, KeyError) as error:
+        for place in (*(file.path for file in version.files), *(shard.path for shard in version.shards)):
+            if not object_name(place).startswith(f"{dataset}/{number}/"):
+                raise StoreError(f"{place!r} is not in the folder of version {version.name}")
+        for shard in version.shards:
+            if object_name(shard.part_path) not in packed:
+                raise StoreError(f"the shard {shard.part_path!r} is in no part of it")
+    except StoreError as error:
         raise StoreError(f"{path} is damaged: {error}") from error
+    return version
 
 
 def claim_number(store: Store, dataset: str) -> int:
     """A version number of our own. A run that dies after this leaves a gap in the numbers, and no more."""
+    token = seal({"token": uuid4().hex})
     while True:
-        number = max((int(n) for n, _ in _entries(store, dataset)), default=0) + 1
-        if store.create(f"{dataset}/_versions/{number}.claim", b""):
+        number = max((number for number, _, _ in _entries(store, dataset)), default=0) + 1
+        if store.create(f"{dataset}/_versions/{number}.claim", token):
             return number
 
 
-def publish(store: Store, version: Version) -> None:
-    """Make a version visible, once everything that it lists is in place."""
-    data = json.dumps(asdict(version), sort_keys=True, indent=1).encode()
-    if not store.create(manifest_path(version.dataset, version.number), data):
-        raise StoreError(f"version {version.name} is there already")
+def void_claims(store: Store, dataset: str) -> None:
+    """Make all numbers void that are claimed and not published."""
+    entries = _entries(store, dataset)
+    settled = {number for number, suffix, _ in entries if suffix == "json"}
+    for number in sorted({number for number, _, _ in entries} - settled):
+        store.create(manifest_path(dataset, number), VOID)
+
+
+def publish(store: Store, version: Version) -> bool:
+    """Make a version visible, once everything that it lists is in place. False if its claim was made void."""
+    path = manifest_path(version.dataset, version.number)
+    if store.create(path, seal(asdict(version))):
+        return True
+    if store.read(path) != VOID:
+        raise StoreError(f"version {version.name} already exists")
+    return False
 
 
 def end_version(store: Store, version: Version) -> None:
     """Remove a version: its manifest first, so that nobody finds half of it, then its folder."""
     store.delete(manifest_path(version.dataset, version.number))
+    remove_folder(store, version)
+
+
+def remove_folder(store: Store, version: Version) -> None:
+    """Remove the folder of a version that has no manifest."""
     for name in store.names(version.name):
         store.delete(name)
 
 
-def _entries(store: Store, dataset: str) -> list[tuple[str, str]]:
-    names = [name.rsplit("/", 1)[1].split(".") for name in store.names(f"{dataset}/_versions")]
-    return [(n[0], n[1]) for n in names if len(n) == 2 and n[0].isdigit() and n[1] in ("json", "claim")]
+def _entries(store: Store, dataset: str) -> list[tuple[int, str, int]]:
+    """Numbers that are taken, each with how (`json` or `claim`) and the object's size in bytes."""
+    found = []
+    for entry in store.objects(f"{dataset}/_versions"):
+        number, _, suffix = entry.name.rsplit("/", 1)[1].partition(".")
+        if NUMBER.fullmatch(number) and suffix in ("json", "claim"):
+            found.append((int(number), suffix, entry.size))
+    return found

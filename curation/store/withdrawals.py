@@ -1,8 +1,7 @@
 """Withdrawals: rows and sources that no version from now on may hold. They are for good."""
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 import pyarrow as pa
@@ -10,10 +9,27 @@ import pyarrow.compute as pc
 
 from curation.errors import StoreError
 from curation.hashing import digest
+from curation.sealing import seal, typed, unseal
 from curation.store.objects import Store
 
 REASON = "withdrawn"
 """In the ledger, for a row that was withdrawn."""
+
+
+class WithdrawnSince(StoreError):
+    """Something was withdrawn after a run, or another withdrawal, had read what was; it begins again."""
+
+
+REMEDY = "restore it, it says what must stay out"
+
+
+@dataclass(frozen=True)
+class WithdrawalRecord:
+    """One withdrawal, as it is kept: what was asked for, the source if it was one, and the rows that it takes along."""
+
+    asked: str
+    source: str | None
+    ids: list[str]
 
 
 @dataclass(frozen=True)
@@ -49,7 +65,7 @@ def withdrawn_from(store: Store, dataset: str) -> Withdrawn:
         StoreError: a record is damaged; nothing can be run before it is whole again.
     """
     names = store.names(f"{dataset}/_withdrawn")
-    return _withdrawn(store.root, tuple(names)) if names else Withdrawn()
+    return _withdrawn(store.root, dataset, tuple(names)) if names else Withdrawn()
 
 
 def record_withdrawal(store: Store, dataset: str, *, source: str | None, ids: Iterable[str]) -> None:
@@ -60,22 +76,33 @@ def record_withdrawal(store: Store, dataset: str, *, source: str | None, ids: It
         ids: the first is the row that was asked for, where there is no source.
     """
     withdrawn = list(ids)
-    value = {"asked": source or withdrawn[0], "source": source, "ids": sorted(withdrawn)}
-    data = json.dumps(value, sort_keys=True, indent=1).encode()
-    store.create(f"{dataset}/_withdrawn/{digest(value)}.json", data)
+    record = WithdrawalRecord(source or withdrawn[0], source, sorted(withdrawn))
+    data = seal(asdict(record))
+    name = f"{dataset}/_withdrawn/{digest(asdict(record))}.json"
+    if not store.create(name, data):
+        raise StoreError(f"{name} is damaged: {REMEDY}")
+
+
+def withdrawal_records(store: Store, dataset: str) -> list[WithdrawalRecord]:
+    """All withdrawals of a dataset, one by one."""
+    return [read_withdrawal(store, name) for name in store.names(f"{dataset}/_withdrawn")]
+
+
+def read_withdrawal(store: Store, name: str) -> WithdrawalRecord:
+    """One record.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    return typed(WithdrawalRecord, unseal(store.read(name), name, REMEDY), name)
 
 
 @lru_cache(maxsize=4)
-def _withdrawn(root: str, names: tuple[str, ...]) -> Withdrawn:
+def _withdrawn(root: str, dataset: str, names: tuple[str, ...]) -> Withdrawn:
     """A record never changes, so its name stands for it."""
-    store = Store(root)
-    asked, ids, uris = set(), set(), set()
-    for name in names:
-        try:
-            value = json.loads(store.read(name))
-            asked.add(str(value["asked"]))
-            ids |= set(value["ids"])
-            uris |= {value["source"]} - {None}
-        except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{name} is damaged ({error}): restore it, it says what must stay out") from error
-    return Withdrawn(tuple(sorted(asked)), frozenset(ids), frozenset(uris))
+    records = withdrawal_records(Store(root), dataset)
+    return Withdrawn(
+        asked=tuple(sorted({record.asked for record in records})),
+        ids=frozenset(row_id for record in records for row_id in record.ids),
+        uris=frozenset(record.source for record in records if record.source is not None),
+    )

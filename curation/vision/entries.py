@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curation.errors import MediaError
+from curation.first_look import shares
 from curation.hashing import bytes_digest
 from curation.media.pair_files import key_draw, pictures_of
 from curation.media.pair_records import FoundPicture, PairNames
@@ -18,7 +19,7 @@ from curation.pair_sources import PairSource, names_of
 from curation.rows import derived_id, source_id
 from curation.stage import Stage, failure, mark, measure_each, reject, with_column
 from curation.text.entities import decoded_column
-from schemas.ledger import DECISION
+from schemas.ledger import DECISION, SAMPLED_OUT
 from schemas.pairs import ENTRY, PAIR
 from schemas.places import PLACE
 
@@ -40,7 +41,7 @@ class ReadEntries(Stage):
     image: str | None = None
     image_folder: str | None = None
     at_most: int | None = None
-    """Entries taken of one file: those of the pictures with the least draw. Damage is told besides."""
+    """Entries taken of all files together: of each those of the images with the least draw. Damage is told besides."""
     max_text_bytes: int = 1 << 24
     """Of a text, or of a line; a longer one fails."""
     max_metadata_bytes: int = 1 << 14
@@ -51,39 +52,77 @@ class ReadEntries(Stage):
     writes = tuple(name for name in ENTRY.names if name != "parents")
     makes = "entry"
     packages = ("pyarrow",)
+    version = 2
 
     def __call__(self, files: pa.Table) -> pa.Table:
-        tables = [self._entries(files.slice(i, 1), file) for i, file in enumerate(files.to_pylist())]
+        opened = [(file, self._pictures(file)) for file in files.to_pylist()]
+        if self.at_most is not None:
+            opened = _first_look(opened, self.at_most)
+        tables = [_entries(files.slice(i, 1), file, pictures) for i, (file, pictures) in enumerate(opened)]
         return pa.concat_tables(tables, promote_options="default") if tables else files
 
-    def _entries(self, listed: pa.Table, file: dict[str, Any]) -> pa.Table:
-        entries = _Entries(file)
-        failed: MediaError | None = None
-        try:
-            if file["error"]:
-                raise MediaError(file["error"])
-            for found in self._pictures(file):
-                entries.add(found)
-        except MediaError as error:
-            failed = error
-        tables = [entries.table()] if entries.count else []
-        if failed is not None:
-            tables.append(mark(listed, [failure(failed)]))
-        elif not tables:
-            tables.append(reject(listed, pa.array([True]), "no_pairs"))
-        return pa.concat_tables(tables, promote_options="default")
-
     def _pictures(self, file: dict[str, Any]) -> Iterator[FoundPicture]:
+        if file["error"]:
+            raise MediaError(file["error"])
         names = PairNames(self.caption, self.image, self.image_folder, self.max_text_bytes, self.max_metadata_bytes)
-        found = pictures_of(file["uri"], file["format"], file["name"], names, file["row_id"], self.at_most)
-        return found if self.at_most is None else iter(_cut(list(found), file["row_id"], self.at_most))
+        yield from pictures_of(file["uri"], file["format"], file["name"], names, file["row_id"], self.at_most)
 
 
-def read_entries(source: PairSource, listing: pa.Table, limit: int | None = None) -> ReadEntries:
-    """The stage for a source; with a limit, each listed file gives its share of it."""
+def read_entries(source: PairSource, limit: int | None = None) -> ReadEntries:
+    """The stage for a source. With a limit all files must come in one block."""
     names = names_of(source)
-    share = None if limit is None else -(-limit // max(1, listing.num_rows))
-    return ReadEntries(names.caption, names.image, names.image_folder, share)
+    return ReadEntries(names.caption, names.image, names.image_folder, limit)
+
+
+def _entries(listed: pa.Table, file: dict[str, Any], pictures: Iterator[FoundPicture]) -> pa.Table:
+    """The entries of one file, and the file itself where it cannot be read or has none."""
+    entries = _Entries(file)
+    decided: pa.Table | None = None
+    try:
+        for found in pictures:
+            entries.add(found)
+    except NotDrawn:
+        decided = None if entries.count else reject(listed, [True], "not_drawn", verdict=SAMPLED_OUT)
+    except MediaError as error:
+        decided = mark(listed, [failure(error)])
+    tables = [entries.table()] if entries.count else []
+    if decided is not None:
+        tables.append(decided)
+    elif not tables:
+        tables.append(reject(listed, pa.array([True]), "no_pairs"))
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def _first_look(
+    opened: list[tuple[dict[str, Any], Iterator[FoundPicture]]], at_most: int
+) -> list[tuple[dict[str, Any], Iterator[FoundPicture]]]:
+    """So many entries of all files together, and what is wrong with each."""
+    read = [(file, *_read(pictures)) for file, pictures in opened]
+    counts = [sum(len(one.said.captions) for one in found if one.nth >= 0) for _, found, _ in read]
+    taken = shares(counts, at_most)
+    return [
+        (file, _again(_cut(found, file["row_id"], share), error or (NotDrawn() if count and not share else None)))
+        for (file, found, error), count, share in zip(read, counts, taken, strict=True)
+    ]
+
+
+class NotDrawn(Exception):
+    """A file has entries, and none of them is among those that a first look takes."""
+
+
+def _read(pictures: Iterator[FoundPicture]) -> tuple[list[FoundPicture], MediaError | None]:
+    found: list[FoundPicture] = []
+    try:
+        found.extend(pictures)
+    except MediaError as error:
+        return found, error
+    return found, None
+
+
+def _again(found: list[FoundPicture], error: Exception | None) -> Iterator[FoundPicture]:
+    yield from found
+    if error is not None:
+        raise error
 
 
 def _cut(found: list[FoundPicture], file_id: str, at_most: int) -> list[FoundPicture]:
