@@ -82,6 +82,7 @@ BENCHMARKS = (
     Benchmark("images", ("--sizes", "2000", "6000", "--peer-sizes", "1000", "3000")),
     Benchmark("concepts", ("--captions", "4000", "--rounds", "3")),
     Benchmark("density", ("--rows", "20000")),
+    Benchmark("duplicates", ("--sizes", "100000", "300000", "--brute", "20000", "--crowds", "even", "templates")),
     Benchmark("checked_reads", ("--pairs", "400", "--times", "3")),
     Benchmark("million_pairs", ("--sizes", "20000", "100000")),
 )
@@ -146,6 +147,18 @@ COMPARISONS = (
     Comparison(
         "density", "density quotas: their sum over N", "quotas.sum", "quotas.total", "rows", "quotas.sum_to_total",
         at_least=1, at_most=1,
+    ),
+    Comparison(
+        "duplicates", "near hashes: pairs found over those of brute force", "brute.ours_pairs", "brute.pairs", "pairs",
+        "brute.same_pairs", at_least=1, at_most=1,
+    ),
+    Comparison(
+        "duplicates", "near hashes: one band of five over combined bands", "single.ours_cpu_s", "single.single_cpu_s",
+        "CPU s", "single.single_over_ours", at_least=1,
+    ),
+    Comparison(
+        "duplicates", "perceptual duplicates: many images over few, time over linear", "growth_of_even.many_cpu_s",
+        "growth_of_even.few_cpu_s", "CPU s", "growth_of_even.over_linear", at_most=1.5,
     ),
     Comparison(
         "checked_reads", "a run that finds everything done: checks over all of it", "checks_cpu_s", "cached_cpu_s",

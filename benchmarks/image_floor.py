@@ -9,7 +9,7 @@ Two measures of a picture:
 - `same` calls the library's own measures, so that its verdicts must be the library's, picture by picture: what the
   pipeline costs beyond it is the pipeline's own;
 - `lean` is what one would write for this job alone: Pillow's grey draft, its scaling, blur and a perceptual hash, in
-  numpy. It measures no contrast, no colours, no entropy and no flat share.
+  numpy. It measures no contrast, no colours, no entropy and no flat share; duplicates are told by grey alone.
 
 Near hashes are found by the library's `hamming_pairs`, which is as lean as one would write it.
 """
@@ -30,14 +30,17 @@ import pyarrow.parquet as pq
 import xxhash
 from PIL import Image
 
-from curation.diversity.duplicates import hamming_pairs
+from curation.diversity.near_hashes import hamming_pairs
+from curation.text.caption_detail import CaptionDetail
+from curation.vision.colour_signature import colour_distance
 
 MIN_SIDE, MAX_ASPECT, MIN_SHARPNESS, MIN_CONTRAST, DISTANCE = 256, 3.0, 10.0, 4.0, 4
+COLOUR_DISTANCE = 16.0
 SHARD_BYTES = 256_000_000
 SIDE = 256
 COSINES = np.array([[cos(pi * (2 * x + 1) * u / 64) for x in range(32)] for u in range(1, 9)])
 
-Measure = Callable[[bytes], dict[str, float]]
+Measure = Callable[[bytes], dict[str, Any]]
 
 
 @dataclass
@@ -54,7 +57,7 @@ class Pair:
     occurrences: list[str]
     width: int = 0
     height: int = 0
-    measures: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, Any] = field(default_factory=dict)
     verdict: str = "kept"
     reason: str | None = None
     value: float | None = None
@@ -146,7 +149,7 @@ def judge(pair: Pair, data: bytes, measure: Measure) -> None:
         pair.go("failed", type(error).__name__, None, None, str(error))
 
 
-def lean_measures(data: bytes) -> dict[str, float]:
+def lean_measures(data: bytes) -> dict[str, Any]:
     """Variance of the Laplacian, and 64 bits of a DCT."""
     image = Image.open(BytesIO(data))
     image.draft("L", (SIDE, SIDE))
@@ -170,30 +173,30 @@ def same_measures() -> Measure:
 
 
 def reject_duplicates(pairs: list[Pair]) -> None:
-    """Of pairs whose hashes are near, by whatever chain, the largest stays, of equal ones that with the least id.
+    """Of pairs whose hashes and, where they are measured, colours are near, the best stays: by size, by different words
+    of the caption, by id. One goes where it is near to one that stays.
 
     Pairs of one picture stay or go together.
     """
-    parent = list(range(len(pairs)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    hashes = np.array([int(pair.measures["perceptual_hash"]) for pair in pairs], np.uint64)
-    for left, right in hamming_pairs(hashes, DISTANCE).tolist():
-        a, b = root(left), root(right)
-        parent[max(a, b)] = min(a, b)
-    groups: dict[int, list[Pair]] = {}
-    for i, pair in enumerate(pairs):
-        groups.setdefault(root(i), []).append(pair)
-    for group in groups.values():
-        best = min(group, key=lambda pair: (-min(pair.width, pair.height), pair.row_id))
-        for pair in group:
-            if pair.image_hash != best.image_hash:
-                pair.go("rejected", "perceptual_duplicate", None, None)
+    detail = CaptionDetail().measure
+    told = [int(detail(pair.caption)["detail"]) for pair in pairs]
+    best = sorted(range(len(pairs)), key=lambda i: (-min(pairs[i].width, pairs[i].height), -told[i], pairs[i].row_id))
+    hashes = np.array([int(pairs[i].measures["perceptual_hash"]) for i in best], np.uint64)
+    near: dict[int, list[int]] = {}
+    pairs_found = hamming_pairs(hashes, DISTANCE)
+    signatures = b"".join(bytes(pairs[i].measures.get("colour_signature", b"")) for i in best)
+    if signatures:
+        colours = np.frombuffer(signatures, np.uint8).reshape(len(best), -1)
+        apart = colour_distance(colours[pairs_found[:, 0]], colours[pairs_found[:, 1]])
+        pairs_found = pairs_found[apart <= COLOUR_DISTANCE]
+    for left, right in pairs_found.tolist():
+        near.setdefault(right, []).append(left)
+    stays: dict[str, bool] = {}
+    for place, i in enumerate(best):
+        pair = pairs[i]
+        gone = [best[j] for j in near.get(place, ()) if stays[pairs[best[j]].image_hash]]
+        if stays.setdefault(pair.image_hash, not gone) is False:
+            pair.go("rejected", "perceptual_duplicate", None, None)
 
 
 def write_ledger(pairs: list[Pair], out: Path) -> None:

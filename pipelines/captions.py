@@ -28,6 +28,7 @@ from curation.text.caption_checks import (
     CaptionSpecialCharacters,
     FlaggedWords,
 )
+from curation.text.caption_detail import CaptionDetail
 from curation.text.ngram_repetition import CaptionRepetition
 from curation.text.text_embeddings import EmbedCaption
 from curation.text.truncation import CaptionTruncation
@@ -104,7 +105,9 @@ class CaptionsRecipe(Recipe):
     quality: ImageQuality = ImageQuality()
     usable: UsableImage | None = UsableImage()
     decontaminate: Decontamination | None = None
-    perceptual: PerceptualDuplicates | None = PerceptualDuplicates(quality="short_side", same="image_hash")
+    perceptual: PerceptualDuplicates | None = PerceptualDuplicates(
+        quality=("short_side", "caption_detail"), same="image_hash"
+    )
     text_reader: AnyTextReader | None = None
     picture_text: NotOnlyText = NotOnlyText()
     embedder: AnyImageTextEmbedder | None = OpenClip()
@@ -157,7 +160,7 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
     steps.map("checked", Unit(target=work.check_pairs))
     if recipe.perceptual:
         steps.reduce("duplicates", recipe.perceptual)
-        steps.then(RejectDuplicates("perceptual"), joins=("duplicates",))
+        steps.then(RejectDuplicates("perceptual", recipe.perceptual.distance), joins=("duplicates",))
 
     # Pairs that do not match go; the bar is low, since variety matters more than purity.
     steps.then(*matches(recipe))
@@ -168,7 +171,7 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
         steps.reduce("clusters", recipe.clusters)
         if recipe.semantic:
             steps.reduce("semantic", recipe.semantic, joins=("clusters",))
-            steps.then(RejectDuplicates("semantic"), joins=("semantic",))
+            steps.then(RejectDuplicates("semantic", recipe.semantic.epsilon), joins=("semantic",))
         steps.then(Forget(("embedding",)), joins=("clusters",))
         if recipe.resampling:
             steps.map("deduplicated", choose)
@@ -198,11 +201,13 @@ def checks(recipe: CaptionsRecipe) -> list[Stage]:
     """What is asked of a pair's text, then of its picture, each by itself."""
     allowed = [AllowedLicence(recipe.allow_licences)] if recipe.allow_licences is not None else []
     texts = recipe.text.stages() if recipe.text else []
+    detail = [CaptionDetail()] if recipe.perceptual else []
     pictures = [recipe.size, recipe.quality, *([recipe.usable] if recipe.usable else [])]
     leaks = recipe.decontaminate
     return [
         *allowed,
         *texts,
+        *detail,
         *(leaks.text("caption") if leaks else ()),
         *pictures,
         *(leaks.image(recipe.quality) if leaks else ()),

@@ -10,7 +10,8 @@ from curation.decontamination.recipe import Decontamination
 from curation.diversity.clusters import CheckEmbedding, Clusters
 from curation.diversity.concepts import STARTER, LexiconPath, MatchConcepts
 from curation.diversity.density import DensityPruning, KeepDense
-from curation.diversity.duplicates import HASH_BITS, ExactDuplicates, RejectDuplicates
+from curation.diversity.duplicates import ExactDuplicates, RejectDuplicates
+from curation.diversity.near_hashes import HASH_BITS
 from curation.document_sources import DocumentSource, list_documents
 from curation.documents.alt_texts import CheckAltTexts
 from curation.documents.filters import (
@@ -44,6 +45,7 @@ from curation.ranges import Count, Positive, check
 from curation.recipe import Recipe, engine_shorthand
 from curation.runtime.nodes import WHOLE, Listing, Pack, Pipeline, Unit
 from curation.stage import Forget, Only, Stage
+from curation.text.entities import DecodeTexts
 from curation.vision.encoding import EncodePicture
 from curation.vision.image_checks import ImageQuality, ImageSize, UsableImage
 from curation.vision.pair_check import EmbedImage, JointEmbedding, PairCheck
@@ -90,6 +92,8 @@ class Repeats(BaseModel):
     pictures: CommonPictures | None = CommonPictures()
     picture_distance: Annotated[int, Field(ge=0, lt=HASH_BITS)] = PictureSpread.distance
     """Bits of 64 in which perceptual hashes of what counts as one picture may differ, across documents."""
+    picture_colour_distance: Positive | None = PictureSpread.max_colour_distance
+    """How far colours of what counts as one picture may be apart, of 255; null leaves colour out."""
 
 
 class WhatIsLeft(BaseModel):
@@ -167,7 +171,7 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
     steps.map("entries", WHOLE if whole else Unit(target=work.read_files))
 
     # Documents that are too complex, too noisy or too short as a whole go, and what they consist of is looked at.
-    steps.then(OneDocumentPerContent(), *document_checks(recipe))
+    steps.then(OneDocumentPerContent(), DecodeTexts(), *document_checks(recipe))
     steps.map("documents", Unit(target=work.check_documents, together="root"))
     steps.reduce("facts", WholeDocuments(("node_count", *measured_language(recipe))))
     if recipe.repeats.documents:
@@ -179,7 +183,7 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
     steps.map("checked", Unit(target=work.check_nodes, together="root"))
     if recipe.repeats.pictures:
         # Logos and advertisements: what many documents show tells nothing of one of them.
-        steps.reduce("spread", PictureSpread(recipe.repeats.picture_distance))
+        steps.reduce("spread", PictureSpread(recipe.repeats.picture_distance, recipe.repeats.picture_colour_distance))
         steps.then(*only(IMAGE, [recipe.repeats.pictures]), joins=("spread",))
 
     # Each picture is paired with the segment of a text that tells most of it, or goes.

@@ -33,7 +33,7 @@ PAIR_ENTRY = (
     field("key", pa.string(), "what the source calls it: the tar's key, the row's or line's number"),
     field("url", pa.string(), "where the picture was downloaded from, as the source says"),
     field("place", PLACE, "where the picture's bytes lie"),
-    field("caption", pa.string(), "its text, as the source has it"),
+    field("caption", pa.string(), "its text; of a pair with HTML's character references as what they stand for"),
     field("metadata", pa.string(), "all else that the source says of it, as JSON"),
     *TERMS,
 )
@@ -53,6 +53,7 @@ PAIR = pa.schema(
         *PAIR_ENTRY,
         field("image_hash", pa.string(), "xxh3-128 of the picture's bytes, in hex"),
         field("image_bytes", pa.int64(), "their number", unit="bytes"),
+        field("source_caption", pa.string(), "its text as the source has it, where that is another; else null"),
         field("occurrences", pa.list_(pa.string()), "names of all entries with these bytes and this text"),
     ]
 )

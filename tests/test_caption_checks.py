@@ -676,6 +676,121 @@ def test_what_shows_a_cut(text: str, language: str | None, sign: str | None) -> 
     assert truncation_sign(text, language, (255, 256)) == sign
 
 
+WHOLE = """
+Ein Schild, auf dem „Welcome Bikers“ steht
+Ein Mann neben einem »Open«-Schild vor dem Laden „Terrible's“
+Une affiche « Le Chat noir » à Montmartre
+Une enseigne «Bar» dans la rue
+Två personer framför skylten ”Öppet”
+Tabliczka z napisem „Uwaga, zły pies”
+Tabuľa s nápisom „Vitajte“ a ‚Dobrý deň‘
+海报上写着“欢迎光临”
+小说《活着》的封面【限量版】
+看板に「営業中」と『本日休業』
+A sign that says “stop” and a ‘slow’ one
+Poster of the film ``Casablanca'' in a lobby
+A poster of “Casablanca'' in a lobby
+A man 'bout to jump, rock 'n' roll style, 'tis the season
+The brothers’ house and the dogs’ kennel
+A boy who is 5'11" next to a 24" monitor, 6′ 2″ tall
+A 24” monitor beside a 9“ tablet
+A group of men ( left to right ] in uniform
+The function f on the interval [0, 1)
+Plot over ]0, 1[ and (-∞, 5] with error bars
+Half-open range [start, end) shown in blue
+Graph on ]a, b + 1[ with its limits
+a) the old bridge b) the new bridge
+1) boil water 2) add pasta
+My dog is gone :(
+Rainy Monday again :-[ at the office
+So sad :'( we miss you
+He broke it >:( again
+Good times (: with friends
+Как жаль((
+Прощай, лето(((
+В США все так делают ))))
+Three boys ( one in red, two in blue play soccer.
+Disk with lines on it ( in red and blue, a glue stick, and cut-out numbers.
+Frau mit Lampenschirm auf dem Kopf (Sachen gibt's ...)
+The old man said "and then..."
+Zwei Kinder mit einem Eis..
+Die Menschen trinken ..
+Zwei Frauen kaufen auf dem Markt ein
+Ein Dachdecker schlägt einen Nagel ein
+Der Mann trinkt einen
+A small dog with a toy to play with
+The town that he comes from
+Something she is proud of and a man to look up to
+A street with trees in between
+A bag like his
+Kids resting for a while
+Une maison pour chacun, numéro un
+Le sport à la une
+Un juguete para cada una
+Figure 2 a
+Vitamin a
+« Retour
+Home » Products » Shoes
+"""
+
+
+@pytest.mark.parametrize("text", WHOLE.strip().split("\n"))
+def test_marks_of_every_locale_intervals_faces_and_lists_are_no_cut(text: str) -> None:
+    for language in ("en", "de", "fr", "es", "sv", None):
+        own = text.rsplit(maxsplit=1)[-1] in ("ein", "einen", "una", "un")
+        if not own or language in ("de", "es", "fr"):
+            assert truncation_sign(text, language) is None
+
+
+CUT = {
+    "open_bracket": """
+A group of people (left to right: John, Mary
+The team (with coach [centre] and captain
+Map of the Roman Empire [with the provinces
+一位穿红色外套的女士站在（从左
+作者在新书《活着
+看板に「営業中
+Ein Haus {Baujahr 1900
+Photo of f on [0, 1) (see
+""",
+    "open_quote": """
+Ein Schild, auf dem „Welcome Bikers
+A sign that says “stop and
+Плакат «Война и мир
+Två personer framför ”Öppet
+""",
+    "dangling_word": """
+View of the Golden Gate Bridge from
+A portrait of
+A woman with
+Blick vom Turm auf dem
+Une femme avec un
+Una vista del
+To the left a group of men and
+""",
+    "ellipsis": """
+A dog on the beach (at sunset)...
+The president speaks to the . . .
+Wanderer auf dem Weg zum Gipfel [...]
+A dog on the beach…"
+夕阳下的海滩……
+""",
+}
+
+
+@pytest.mark.parametrize("sign", CUT)
+def test_what_is_certainly_cut_is_found(sign: str) -> None:
+    languages = {"Blick": "de", "Une": "fr", "Una": "es"}
+    for text in CUT[sign].strip().split("\n"):
+        assert truncation_sign(text, languages.get(text.split()[0], "en")) == sign, text
+
+
+@given(st.text("()[]{}“”„«»\"'’:;=<>0123,. ab的「」《》", max_size=60))
+def test_a_text_and_its_closing_marks_are_never_open(text: str) -> None:
+    """Whatever is opened, all that closes it, after it, closes it."""
+    assert truncation_sign(text + ")]}”»」》" * 61, "en") is None
+
+
 @pytest.mark.parametrize(
     ("text", "kind"),
     [

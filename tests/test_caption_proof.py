@@ -134,7 +134,7 @@ def test_copies_and_captions_share_bytes_as_their_truth_says(corpus: tuple[Path,
 
 
 def test_pictures_of_different_scenes_have_perceptual_hashes_far_apart() -> None:
-    from curation.diversity.duplicates import hamming_pairs
+    from curation.diversity.near_hashes import hamming_pairs
     from curation.vision.image_checks import ImageQuality
 
     measure = ImageQuality().measure

@@ -44,10 +44,13 @@ SCENES = [scene(seed) for seed in range(COUNT)]
 
 
 def rows(*pictures: bytes) -> pa.Table:
-    hashes = [QUALITY.measure(data)["perceptual_hash"] for data in pictures]
+    measured = [QUALITY.measure(data) for data in pictures]
     content = [bytes_digest(data) for data in pictures]
     names = [str(i) for i in range(len(pictures))]
-    return pa.table({"row_id": names, "image_hash": content, "perceptual_hash": pa.array(hashes, pa.uint64())})
+    columns = {"row_id": names, "image_hash": content}
+    columns["perceptual_hash"] = pa.array([one["perceptual_hash"] for one in measured], pa.uint64())
+    columns["colour_signature"] = pa.array([one["colour_signature"] for one in measured], pa.binary(48))
+    return pa.table(columns)
 
 
 def reasons(table: pa.Table) -> list[str | None]:
@@ -76,9 +79,10 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> EvaluationSet:
         (lambda p: encoded(p.resize((816, 612), Image.Resampling.BICUBIC)), 0.98),
         (lambda p: encoded(p.resize((128, 96)), quality=50), 0.98),
         (lambda p: encoded(p.convert("L")), 0.98),
+        (lambda p: encoded(Image.blend(p, Image.new("RGB", p.size, (200, 60, 0)), 0.2)), 0.95),
         (lambda p: encoded(p.crop((5, 4, 475, 356))), 0.8),
     ],
-    ids=["jpeg 30", "webp 50", "half", "larger", "thumbnail", "grey", "crop of 2 %"],
+    ids=["jpeg 30", "webp 50", "half", "larger", "thumbnail", "grey", "tinted", "crop of 2 %"],
 )
 def test_a_picture_made_of_an_items_is_found(scenes: EvaluationSet, change: Any, least: float) -> None:
     found = PictureOverlap((scenes,))(rows(*map(change, SCENES)))
@@ -92,6 +96,27 @@ def test_no_unrelated_or_blank_picture_is_rejected(scenes: EvaluationSet) -> Non
     others = [encoded(scene(1000 + seed)) for seed in range(200)]
     blank = [encoded(Image.new("RGB", (200, 200), colour)) for colour in ("white", "black", "navy")]
     assert set(reasons(PictureOverlap((scenes,))(rows(*others, *blank)))) == {None}
+
+
+def mug(colour: str) -> Image.Image:
+    picture = Image.new("RGB", (500, 500), "white")
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((330, 180, 450, 330), outline=colour, width=25)
+    draw.rectangle((130, 130, 360, 400), fill=colour)
+    draw.ellipse((130, 110, 360, 150), fill=(90, 90, 90))
+    return picture
+
+
+def test_a_product_in_another_colour_is_not_the_items_and_its_grey_copy_is(tmp_path: Path) -> None:
+    mug("#B22222").save(tmp_path / "mug.png")
+    mugs = EvaluationSet("mugs", str(tmp_path))
+    shown = rows(
+        encoded(mug("#B22222"), quality=40),
+        encoded(mug("#B22222").convert("L")),
+        *(encoded(mug(colour)) for colour in ("#1E5AA8", "#2E7D32", "#6A1B9A")),
+    )
+    assert reasons(PictureOverlap((mugs,))(shown)) == ["in_mugs", "in_mugs", None, None, None]
+    assert reasons(PictureOverlap((mugs,), max_colour_distance=None)(shown)) == ["in_mugs"] * 5
 
 
 def test_a_blank_picture_is_found_by_its_bytes(scenes: EvaluationSet) -> None:

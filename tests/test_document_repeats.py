@@ -25,7 +25,7 @@ Shown = tuple[str, str | None, int | None]
 """A document, the picture that a node of it shows, and how that looks."""
 
 
-def nodes(shown: list[Shown]) -> pa.Table:
+def nodes(shown: list[Shown], colour: int = 128) -> pa.Table:
     roots, pictures, looks = zip(*shown, strict=True)
     return pa.table(
         {
@@ -34,8 +34,14 @@ def nodes(shown: list[Shown]) -> pa.Table:
             "ordinal": pa.array(range(len(shown)), pa.int64()),
             "image_hash": pa.array(pictures, pa.string()),
             "perceptual_hash": pa.array(looks, pa.uint64()),
+            "colour_signature": pa.array([None if look is None else plain(colour) for look in looks], pa.binary(48)),
         }
     )
+
+
+def plain(colour: int) -> bytes:
+    """The signature of one colour all over."""
+    return bytes([90] * 16 + [colour] * 16 + [128] * 16)
 
 
 def spread_of(shown: list[Shown], distance: int = 4) -> dict[str, int]:
@@ -53,6 +59,15 @@ def test_a_logo_that_was_stored_again_is_one_logo() -> None:
     shown: list[Shown] = [(f"d{i}", f"file-{i}", 0b1111 << 60 | 1 << i) for i in range(5)]
     assert set(spread_of(shown).values()) == {5}
     assert spread_of(shown, distance=0) == {}
+
+
+def test_one_sign_in_two_colours_is_two_images() -> None:
+    tables = [nodes([(f"{colour}-{i}", f"{colour}-{i}", 7) for i in range(3)], colour) for colour in (100, 105, 200)]
+    found = PictureSpread()(pa.concat_tables(tables))
+    counts = dict(zip(found["image_hash"].to_pylist(), found["picture_documents"].to_pylist(), strict=True))
+    assert counts == {f"{c}-{i}": 6 if c < 200 else 3 for c in (100, 105, 200) for i in range(3)}
+    grey = PictureSpread(max_colour_distance=None)(pa.concat_tables(tables))
+    assert set(grey["picture_documents"].to_pylist()) == {9}
 
 
 def test_steps_of_a_chain_are_not_one_picture() -> None:
@@ -99,8 +114,15 @@ def test_pictures_of_more_documents_than_the_limit_go() -> None:
 
 @pytest.mark.parametrize(("distance", "wanted"), [(0, [False, True, False, True]), (2, [False, True, True, True])])
 def test_of_pictures_of_one_document_the_first_stays(distance: int, wanted: list[bool]) -> None:
-    assert seen_before([("a", 0b0000), ("a", 0b0000), ("b", 0b0011), ("c", 0b0000)], distance) == wanted
-    assert seen_before([("a", None), ("b", None), ("a", None)], distance) == [False, False, True]
+    looks = [("a", 0b0000), ("a", 0b0000), ("b", 0b0011), ("c", 0b0000)]
+    assert seen_before([(*one, plain(9)) for one in looks], distance, 16.0) == wanted
+    assert seen_before([(name, None, None) for name in "aba"], distance, 16.0) == [False, False, True]
+
+
+def test_flags_of_one_hash_are_repeats_only_where_their_colours_are_near() -> None:
+    flags = [("a", 5, plain(100)), ("b", 5, plain(200)), ("c", 5, plain(110))]
+    assert seen_before(flags, 0, 16.0) == [False, False, True]
+    assert seen_before(flags, 0, None) == [False, True, True]
 
 
 def test_the_first_is_so_by_its_place_and_within_its_document() -> None:

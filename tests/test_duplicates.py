@@ -1,12 +1,11 @@
-"""Duplicates: the banded index equals brute force, groups have one winner, and SemDeDup equals its plain loop."""
+"""Duplicates: the banded index equals brute force, what goes is near to what stays, SemDeDup equals its plain loop."""
 
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings, strategies as st
-from numpy.typing import NDArray
+from hypothesis import given, strategies as st
 
 from curation.diversity import clusters as clusters_module, duplicates as module
 from curation.diversity.clusters import unit_vectors
@@ -15,65 +14,20 @@ from curation.diversity.duplicates import (
     PerceptualDuplicates,
     RejectDuplicates,
     SemanticDuplicates,
-    connected_groups,
     exact_groups,
-    hamming_pairs,
-    perceptual_groups,
     semantic_duplicates,
     winners,
 )
+from curation.vision.colour_signature import SIGNATURE_BYTES
 
 
 def ids(count: int) -> list[str]:
     return [f"row {i}" for i in range(count)]
 
 
-@st.composite
-def hashes(draw: st.DrawFn) -> NDArray[np.uint64]:
-    """Hashes with near ones among them: some are others with a few bits flipped."""
-    values = draw(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=12))
-    for _ in range(draw(st.integers(0, 25))):
-        flipped = draw(st.sampled_from(values))
-        for bit in draw(st.sets(st.integers(0, 63), max_size=8)):
-            flipped ^= 1 << bit
-        values.append(flipped)
-    return np.array(values, np.uint64)
-
-
-def brute_force(values: NDArray[np.uint64], distance: int) -> list[list[int]]:
-    plain = values.tolist()
-    count = len(plain)
-    return [[i, j] for i in range(count) for j in range(i + 1, count) if (plain[i] ^ plain[j]).bit_count() <= distance]
-
-
-@settings(max_examples=300, deadline=None)
-@given(hashes(), st.sampled_from([0, 1, 3, 4, 8, 10, 31, 63]))
-def test_the_banded_index_finds_what_brute_force_finds(values: NDArray[np.uint64], distance: int) -> None:
-    assert hamming_pairs(values, distance).tolist() == brute_force(values, distance)
-
-
-@given(hashes(), st.integers(0, 8))
-def test_groups_of_hashes_are_those_that_all_pairs_connect(values: NDArray[np.uint64], distance: int) -> None:
-    pairs = np.array(brute_force(values, distance), np.int64).reshape(-1, 2)
-    assert perceptual_groups(values, distance).tolist() == connected_groups(len(values), pairs).tolist()
-
-
-def test_equal_hashes_are_grouped_without_comparing_their_pairs() -> None:
-    values = np.zeros(200_000, np.uint64)
-    values[-1] = 2**64 - 1
-    assert np.bincount(perceptual_groups(values, 4))[[0, -1]].tolist() == [199_999, 1]
-
-
-@given(st.integers(1, 30), st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29)), max_size=40))
-def test_groups_are_the_connected_parts_named_by_their_first(count: int, drawn: list[tuple[int, int]]) -> None:
-    pairs = [(a % count, b % count) for a, b in drawn]
-    groups = connected_groups(count, np.array(pairs, np.int64).reshape(-1, 2)).tolist()
-    reached = [{i} for i in range(count)]
-    for _ in range(count):
-        for a, b in pairs:
-            reached[a] |= reached[b]
-            reached[b] |= reached[a]
-    assert groups == [min(some) for some in reached]
+def signatures(greens: list[int]) -> pa.Array:
+    """Signatures of plain colours: one value of Cb throughout, and of all else the same."""
+    return pa.array([bytes([90] * 16 + [green] * 16 + [128] * 16) for green in greens], pa.binary(SIGNATURE_BYTES))
 
 
 def test_exact_groups_leave_rows_without_a_key_alone() -> None:
@@ -87,14 +41,20 @@ def test_the_best_quality_wins_then_the_least_id() -> None:
     assert winners(groups, None, ["f", "e", "d", "c", "b", "a"]).tolist() == [1, 1, 4, 4, 4, 5]
 
 
-@given(hashes(), st.randoms(use_true_random=False))
-def test_winners_do_not_depend_on_the_order_of_rows(values: NDArray[np.uint64], chance: Any) -> None:
-    quality = [chance.choice([0.0, 0.5, None]) for _ in values]
-    columns = {"row_id": ids(len(values)), "perceptual_hash": values, "quality": pa.array(quality, pa.float64())}
+@given(st.lists(st.sampled_from([0, 1, 3, 255, 2**40 - 1, 2**63]), min_size=1), st.randoms(use_true_random=False))
+def test_who_stays_does_not_depend_on_the_order_of_rows(values: list[int], chance: Any) -> None:
+    count = len(values)
+    columns = {
+        "row_id": ids(count),
+        "perceptual_hash": pa.array(values, pa.uint64()),
+        "colour_signature": signatures([chance.choice([100, 110, 200]) for _ in values]),
+        "quality": pa.array([chance.choice([0.0, 0.5, None]) for _ in values], pa.float64()),
+        "detail": pa.array([chance.choice([3, 4]) for _ in values], pa.int32()),
+    }
     rows = pa.table(columns)
-    places = list(range(len(values)))
+    places = list(range(count))
     chance.shuffle(places)
-    stage = PerceptualDuplicates(distance=4, quality="quality")
+    stage = PerceptualDuplicates(distance=4, quality=("quality", "detail"))
     assert stage(rows.take(places)).sort_by("row_id") == stage(rows).sort_by("row_id")
 
 
@@ -111,7 +71,7 @@ def test_exact_duplicates_need_every_key_and_name_their_winner() -> None:
     assert found.to_pylist() == [{"row_id": "a", "exact_duplicate_of": "b"}]
 
 
-def test_captions_of_one_picture_stay_together_and_a_hashless_row_is_alone() -> None:
+def test_captions_of_one_image_stay_together_and_a_hashless_row_is_alone() -> None:
     rows = pa.table(
         {
             "row_id": ["a", "b", "c", "d", "e"],
@@ -119,14 +79,75 @@ def test_captions_of_one_picture_stay_together_and_a_hashless_row_is_alone() -> 
             "image": ["x", "x", "y", "z", "z"],
         }
     )
-    assert PerceptualDuplicates(same="image")(rows).to_pylist() == [{"row_id": "c", "perceptual_duplicate_of": "a"}]
-    assert PerceptualDuplicates()(rows)["row_id"].to_pylist() == ["b", "c"]
+    grey = PerceptualDuplicates(max_colour_distance=None)
+    found = [{"row_id": "c", "perceptual_duplicate_of": "a", "perceptual_distance": 1, "colour_distance": None}]
+    assert PerceptualDuplicates(max_colour_distance=None, same="image")(rows).to_pylist() == found
+    assert grey(rows)["row_id"].to_pylist() == ["b", "c"]
 
 
-def test_what_a_reduce_found_is_rejected_by_its_kind() -> None:
-    rows = pa.table({"row_id": ["a", "b"], "exact_duplicate_of": ["b", None]})
-    decisions = RejectDuplicates("exact")(rows)["decision"].to_pylist()
-    assert [d and (d["verdict"], d["reason"]) for d in decisions] == [("rejected", "exact_duplicate"), None]
+def test_one_hash_in_two_colours_is_two_images_and_the_distances_are_told() -> None:
+    rows = pa.table(
+        {
+            "row_id": ["a", "b", "c", "d"],
+            "perceptual_hash": pa.array([7, 7, 6, 7], pa.uint64()),
+            "colour_signature": signatures([100, 200, 110, 184]),
+        }
+    )
+    assert PerceptualDuplicates()(rows).to_pylist() == [
+        {"row_id": "c", "perceptual_duplicate_of": "a", "perceptual_distance": 1, "colour_distance": 10.0},
+        {"row_id": "d", "perceptual_duplicate_of": "b", "perceptual_distance": 0, "colour_distance": 16.0},
+    ]
+    assert PerceptualDuplicates(max_colour_distance=9.0)(rows)["row_id"].to_pylist() == []
+    assert PerceptualDuplicates(max_colour_distance=None)(rows)["row_id"].to_pylist() == ["b", "c", "d"]
+
+
+def test_of_a_group_the_largest_stays_then_what_says_more_then_the_least_id_with_all_its_captions() -> None:
+    rows = pa.table(
+        {
+            "row_id": ["a", "b", "c", "d", "e", "f"],
+            "perceptual_hash": pa.array([1] * 6, pa.uint64()),
+            "colour_signature": signatures([100] * 6),
+            "short_side": pa.array([200, 400, 400, 400, 400, None], pa.int32()),
+            "caption_detail": pa.array([50, 3, 9, 8, 8, 50], pa.int32()),
+            "image": ["small", "x", "x", "y", "z", "unknown"],
+        }
+    )
+    stage = PerceptualDuplicates(quality=("short_side", "caption_detail"), same="image")
+    gone = dict(zip(*(stage(rows)[name].to_pylist() for name in ("row_id", "perceptual_duplicate_of")), strict=True))
+    assert gone == dict.fromkeys(["a", "d", "e", "f"], "c"), "b and c are captions of the best image"
+
+
+def test_ends_of_a_chain_are_not_duplicates_of_each_other() -> None:
+    """Steps of 4 bits, from the best on: each second one stays, and whatever goes is near to one that stays."""
+    hashes = [(1 << 4 * i) - 1 for i in range(12)]
+    rows = pa.table({"row_id": [f"{i:02}" for i in range(12)], "perceptual_hash": pa.array(hashes, pa.uint64())})
+    found = PerceptualDuplicates(max_colour_distance=None)(rows)
+    assert found["row_id"].to_pylist() == [f"{i:02}" for i in range(1, 12, 2)]
+    assert found["perceptual_distance"].to_pylist() == [4] * 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "distances"),
+    [
+        ("exact", {}, (0.0, None)),
+        ("perceptual", {"perceptual_distance": [3, None], "colour_distance": [2.5, None]}, (3.0, 2.5)),
+        ("semantic", {"semantic_distance": [0.01, None]}, (0.01, None)),
+    ],
+)
+def test_a_duplicate_is_rejected_with_its_twin_and_the_distance_to_it(
+    kind: Literal["exact", "perceptual", "semantic"], columns: dict[str, list[Any]], distances: tuple[Any, Any]
+) -> None:
+    rows = pa.table({"row_id": ["a", "b"], f"{kind}_duplicate_of": ["b", None], **columns})
+    stage = RejectDuplicates(kind, None if kind == "exact" else 4.0)
+    assert set(stage.reads) <= set(rows.column_names)
+    decided = stage(rows)
+    found = decided["decision"].to_pylist()
+    told = (found[0]["verdict"], found[0]["reason"], found[0]["value"], found[0]["threshold"])
+    assert told == ("rejected", f"{kind}_duplicate", distances[0], 0.0 if kind == "exact" else 4.0)
+    assert found[1] is None
+    assert decided["duplicate_of"].to_pylist() == ["b", None]
+    assert decided["duplicate_distance"].to_pylist() == [distances[0], None]
+    assert decided["duplicate_colour_distance"].to_pylist() == [distances[1], None]
 
 
 def near_copies(seed: int, count: int = 60) -> tuple[Any, Any, Any]:

@@ -681,6 +681,15 @@ def test_pairs_do_not_depend_on_the_order_of_entries(tmp_path: Path) -> None:
     assert expected == entries.num_rows
 
 
+def test_captions_that_are_one_when_decoded_are_one_pair_and_the_sources_text_is_kept(tmp_path: Path) -> None:
+    texts = ["Tom &amp; Jerry", "Tom & Jerry", "Tom &amp;amp; Jerry", "I &lt;3 you"]
+    write_tar(tmp_path / "x.tar", ("a.png", picture(1)), ("a.json", json.dumps({"captions": texts}).encode()))
+    good, _ = pairs_of(tmp_path)
+    found = {row["caption"]: row["source_caption"] for row in good}
+    assert set(found) == {"Tom & Jerry", "I <3 you"}
+    assert found["I <3 you"] == "I &lt;3 you" and found["Tom & Jerry"] in (None, texts[0], texts[2])
+
+
 def test_a_picture_that_is_gone_at_the_scan_fails_alone(tmp_path: Path) -> None:
     (with_pictures(tmp_path, 3) / "x.csv").write_text("image,text\n0.png,a\n1.png,b\n2.png,c\n")
     entries = undecided(ReadEntries()(list_pairs(PairSource(path=str(tmp_path)))))

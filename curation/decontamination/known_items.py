@@ -20,6 +20,7 @@ from curation.errors import MediaError
 from curation.hashing import bytes_digest, file_digest
 from curation.media.audio import decode_blocks
 from curation.media.images import read_image
+from curation.vision.colour_signature import SIGNATURE_BYTES
 from curation.vision.image_checks import ImageQuality
 
 Sets = tuple[EvaluationSet, ...]
@@ -53,9 +54,11 @@ def known_texts(sets: Sets, size: NgramSize) -> Known[NgramIndex]:
     return _texts(sets, _contents(sets), size)
 
 
-def known_pictures(sets: Sets, quality: ImageQuality, distance: int, least: int) -> Known[PictureIndex]:
+def known_pictures(
+    sets: Sets, quality: ImageQuality, distance: int, least: int, colour: float | None = None
+) -> Known[PictureIndex]:
     """The pictures of sets, measured by `quality`; see `PictureIndex`."""
-    return _pictures(sets, _contents(sets), quality, distance, least)
+    return _pictures(sets, _contents(sets), quality, distance, least, colour)
 
 
 def known_sounds(sets: Sets, min_frames: int) -> Known[SoundIndex]:
@@ -75,11 +78,13 @@ def _texts(sets: Sets, contents: tuple[str, ...], size: NgramSize) -> Known[Ngra
 
 @lru_cache(maxsize=4)
 def _pictures(
-    sets: Sets, contents: tuple[str, ...], quality: ImageQuality, distance: int, least: int
+    sets: Sets, contents: tuple[str, ...], quality: ImageQuality, distance: int, least: int, colour: float | None
 ) -> Known[PictureIndex]:
     pictures, names, numbers = _items(sets, partial(_measured, quality=quality))
-    hashes = np.array([one for _, one in pictures], np.uint64)
-    return Known(PictureIndex([content for content, _ in pictures], hashes, numbers, distance, least), names, numbers)
+    content = [one for one, _, _ in pictures]
+    hashes = np.array([one for _, one, _ in pictures], np.uint64)
+    colours = np.frombuffer(b"".join(one for _, _, one in pictures), np.uint8).reshape(-1, SIGNATURE_BYTES)
+    return Known(PictureIndex(content, hashes, numbers, distance, least, colours, colour), names, numbers)
 
 
 @lru_cache(maxsize=4)
@@ -105,12 +110,13 @@ def _items(
     return items, pa.array(names, pa.string()), np.array(numbers, np.int64)
 
 
-def _measured(one: EvaluationSet, quality: ImageQuality) -> Iterator[tuple[str, tuple[str, int]]]:
-    """Hash of the bytes and perceptual hash of each picture, with its name."""
+def _measured(one: EvaluationSet, quality: ImageQuality) -> Iterator[tuple[str, tuple[str, int, bytes]]]:
+    """Hash of the bytes, perceptual hash and colour signature of each picture, with its name."""
     for name, item in one.media("image"):
         try:
             data = item if isinstance(item, bytes) else read_image(str(item))
-            yield name, (bytes_digest(data), quality.measure(data)["perceptual_hash"])
+            measured = quality.measure(data)
+            yield name, (bytes_digest(data), measured["perceptual_hash"], measured["colour_signature"])
         except MediaError as error:
             raise one.error(f"{name}: {error}") from error
 

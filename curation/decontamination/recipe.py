@@ -28,6 +28,7 @@ class Decontamination:
     ngram_words: Count = 13
     ngram_characters: Count = 20
     max_picture_distance: Annotated[int, Field(ge=0, lt=32)] = 4
+    max_picture_colour_distance: Positive | None = 48.0
     max_bit_error: Annotated[float, Field(ge=0, lt=0.5)] = 0.35
     min_common_s: Positive = 0.75
 
@@ -45,7 +46,12 @@ class Decontamination:
     def image(self, quality: ImageQuality) -> tuple[Stage, ...]:
         """For pictures whose `perceptual_hash` a stage like `quality` has measured before."""
         sets = self._of("image")
-        return (PictureOverlap(sets, self.max_picture_distance, quality=quality),) if sets else ()
+        colour = self.max_picture_colour_distance
+        return (
+            (PictureOverlap(sets, self.max_picture_distance, quality=quality, max_colour_distance=colour),)
+            if sets
+            else ()
+        )
 
     def audio(self, *, whole: bool = False) -> tuple[Stage, ...]:
         """For spans of recordings, or recordings as a whole."""

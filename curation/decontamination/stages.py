@@ -17,6 +17,7 @@ from curation.media.audio import decode_blocks
 from curation.media.spans import clips_of
 from curation.ranges import Count, Positive, Share, check
 from curation.stage import Stage, measure_each, reject, with_column
+from curation.vision.colour_signature import signatures_of
 from curation.vision.image_checks import ImageQuality
 
 Mask = NDArray[np.bool_]
@@ -106,15 +107,19 @@ class PictureOverlap(SetsStage):
     Attributes:
         quality: measures the sets' pictures, as it measured the rows'.
         min_hash_bits: a hash with fewer bits set, or not set, is compared with none.
+        max_colour_distance: how far colours may be apart, of 255, in the cell where they differ most. It is wide, since
+            a tinted copy of an item is a copy; a grey one is compared by brightness alone. Null leaves colour out.
     """
 
     max_distance: int = 4
     min_hash_bits: Count = 8
     quality: ImageQuality = field(default_factory=ImageQuality)
+    max_colour_distance: Positive | None = 48.0
 
-    reads = ("image_hash", "perceptual_hash")
+    reads = ("image_hash", "perceptual_hash", "colour_signature")
     writes = ("picture_distance", "picture_overlap_with")
     packages = ("pillow", "numpy")
+    version = 2
 
     def __post_init__(self) -> None:
         check(0 <= self.max_distance < 32, f"max_distance: {self.max_distance} is not in 0 to 31 bits")
@@ -123,9 +128,11 @@ class PictureOverlap(SetsStage):
         return "image"
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        known = known_pictures(self.sets, self.quality, self.max_distance, self.min_hash_bits)
+        colour = self.max_colour_distance
+        known = known_pictures(self.sets, self.quality, self.max_distance, self.min_hash_bits, colour)
         hashes = rows["perceptual_hash"].cast(pa.uint64(), safe=False).fill_null(0).to_numpy()
-        found = known.index.nearest(rows["image_hash"].to_pylist(), hashes)
+        colours = signatures_of(rows["colour_signature"])
+        found = known.index.nearest(rows["image_hash"].to_pylist(), hashes, colours)
         hits = found.item >= 0
         rows = with_column(rows, "picture_distance", pa.array(found.distance, mask=~hits))
         rows = with_column(rows, "picture_overlap_with", known.names_of(found.item))

@@ -4,20 +4,23 @@ Every finder answers with the row that stays, or -1, for each row, as positions.
 by row id; semantic ones by their distance to the centroid, as their paper says.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pydantic import Field
 
 from curation.diversity.clusters import Vectors, blocks, embedding_matrix, id_ranks, unit_vectors
-from curation.stage import Stage, reject
+from curation.diversity.near_hashes import HASH_BITS, Hashes, stand_ins
+from curation.ranges import Positive
+from curation.stage import Stage, reject, with_column
+from curation.vision.colour_signature import AT_ONCE, Signatures, colour_distance, signatures_of
+from curation.vision.perceptual_hash import hamming_distance
 
-HASH_BITS = 64
 SIMILARITY_ROWS = 1024
 """Rows of a block of similarities, which is square; no result depends on it."""
 
@@ -30,57 +33,57 @@ def exact_groups(keys: Sequence[Hashable | None]) -> Positions:
     return np.array([i if key is None else first.setdefault(key, i) for i, key in enumerate(keys)], np.int64)
 
 
-def hamming_pairs(hashes: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
-    """All pairs (i < j) of 64-bit hashes that differ in at most `distance` bits, int64 [pairs, 2], each once, in order.
+@dataclass(frozen=True)
+class Looks:
+    """How images look: perceptual hashes and, where colour counts, signatures; limits of what looks the same."""
 
-    Bits are parted to d + 1 bands; two hashes that near agree wholly on one at least (multi-index hashing, Norouzi et
-    al. 2012), so that only hashes with an equal band are compared, and none is missed. About
-    n² (d + 1) / 2^(1 + 64 / (d + 1)) comparisons for n even hashes; equal hashes are best brought to one before.
+    hashes: Hashes
+    colours: Signatures | None
+    distance: int
+    colour: float
+
+    def agree(self, left: Positions, right: Positions) -> NDArray[np.bool_]:
+        """Whether the colours of rows are near, pair by pair."""
+        if self.colours is None:
+            return np.ones(len(left), bool)
+        near = np.empty(len(left), bool)
+        for start in range(0, len(left), AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            near[some] = colour_distance(self.colours[left[some]], self.colours[right[some]]) <= self.colour
+        return near
+
+    def numbers(self) -> Positions:
+        """A number from 0 for each row, the same for rows that look exactly the same."""
+        _, number, count = np.unique(self.hashes, return_inverse=True, return_counts=True)
+        several = np.flatnonzero(count[number] > 1)
+        if self.colours is None or not len(several):
+            return np.asarray(number, np.int64)
+        # Only rows of one hash may differ in colour alone.
+        keys = np.hstack([self.hashes[several].view(np.uint8).reshape(-1, 8), self.colours[several]])
+        names = keys.view(np.dtype((np.void, keys.shape[1]))).reshape(-1)
+        number[several] = len(count) + np.unique(names, return_inverse=True)[1]
+        return np.asarray(np.unique(number, return_inverse=True)[1], np.int64)
+
+
+def perceptual_duplicates(looks: Looks, order: Positions) -> Positions:
+    """For each row the row that stays in its place, or -1: one that looks almost the same and comes earlier in `order`.
+
+    Rows are gone through in that order; each that is near to one that stays goes, for the first of these. See
+    `stand_ins`, also for what bounds it.
     """
-    if not 0 <= distance < HASH_BITS:
-        raise ValueError(f"a distance of 64-bit hashes is in 0 to {HASH_BITS - 1}, not {distance}")
-    bands = _bands(hashes, distance + 1)
-    found = [np.empty((0, 2), np.int64)]
-    for number, band in enumerate(bands):
-        for left, right in _equal_pairs(band):
-            near = np.bitwise_count(hashes[left] ^ hashes[right]) <= distance
-            left, right = left[near], right[near]
-            # A pair that an earlier band agrees on was found there.
-            new = np.ones(len(left), bool)
-            for earlier in bands[:number]:
-                new &= earlier[left] != earlier[right]
-            found.append(np.sort(np.stack([left[new], right[new]], axis=1), axis=1))
-    pairs = np.concatenate(found)
-    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-
-
-def connected_groups(count: int, pairs: NDArray[np.int64]) -> Positions:
-    """A group for each of `count` rows: the first position among all that pairs connect it to (union-find)."""
-    parent = list(range(count))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for left, right in pairs.tolist():
-        a, b = root(left), root(right)
-        parent[max(a, b)] = min(a, b)
-    return np.array([root(i) for i in range(count)], np.int64)
-
-
-def perceptual_groups(hashes: NDArray[np.uint64], distance: int) -> Positions:
-    """A group for each hash: those that a chain of steps of at most `distance` bits connects.
-
-    The ends of a chain may be further apart.
-    """
-    different, first, place = np.unique(hashes, return_index=True, return_inverse=True)
-    group = connected_groups(len(different), hamming_pairs(different, distance))
-    # Named by the first position of any member, not by the least hash.
-    named = np.full(len(different), len(hashes))
-    np.minimum.at(named, group, first)
-    return named[group[place]]
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    number = looks.numbers()
+    first = np.full(int(number.max(initial=-1)) + 1, len(order))
+    np.minimum.at(first, number, place)
+    ranked = np.argsort(first)
+    # The best row of each look, the best look first.
+    best = order[first[ranked]]
+    of = stand_ins(looks.hashes[best], looks.distance, lambda a, b: looks.agree(best[a], best[b]))
+    stays = np.empty(len(first), np.int64)
+    stays[ranked] = np.where(of < 0, best, best[of])
+    stands = stays[number]
+    return np.where(stands == np.arange(len(stands)), -1, stands)
 
 
 def winners(groups: Positions, quality: NDArray[np.float64] | None, row_ids: Sequence[str]) -> Positions:
@@ -147,39 +150,66 @@ class ExactDuplicates(Stage):
         values = zip(*(rows[key].to_pylist() for key in self.keys), strict=True)
         groups = exact_groups([None if None in value else value for value in values])
         row_ids = rows["row_id"].to_pylist()
-        best = winners(groups, _numbers(rows, self.quality), row_ids)
+        best = winners(groups, _numbers(rows, self.quality) if self.quality else None, row_ids)
         return _duplicates(row_ids, "exact_duplicate_of", np.where(best == np.arange(len(best)), -1, best))
 
 
 @dataclass(frozen=True)
 class PerceptualDuplicates(Stage):
-    """Find rows whose pictures look the same, by their 64-bit hash; a reduce of the duplicates alone, joined by row id.
+    """Find rows whose images look the same; a reduce of the duplicates alone, joined by row id.
 
-    A row without a hash is no one's duplicate. `same`, where given, is the column that names a picture: rows of one
-    picture (with captions of their own) are not duplicates of each other, and stay or go together.
+    Two images look the same where their perceptual hashes differ in at most `distance` of 64 bits and their colour
+    signatures by at most `max_colour_distance` of 255 in the cell where they differ most; null leaves colour out. Rows
+    are gone through from the best to the worst, and one goes where it is near to one that stays, with that row's id and
+    the distances to it. The best has the most of the first column of `quality`, then of the next, null last; then the
+    least id. A row without a hash is no one's duplicate.
+
+    `same`, where given, is the column that names an image: rows of one image (with captions of their own) are not
+    duplicates of each other, and stay or go together, by the best of them.
     """
 
     perceptual_hash: str = "perceptual_hash"
-    distance: int = 4
-    quality: str | None = None
+    colour_signature: str = "colour_signature"
+    distance: Annotated[int, Field(ge=0, lt=HASH_BITS)] = 4
+    max_colour_distance: Positive | None = 16.0
+    quality: tuple[str, ...] | str | None = None
     same: str | None = None
 
-    writes = ("row_id", "perceptual_duplicate_of")
+    writes = ("row_id", "perceptual_duplicate_of", "perceptual_distance", "colour_distance")
     packages = ("numpy",)
+    version = 2
+
+    @property
+    def qualities(self) -> tuple[str, ...]:
+        """The columns of `quality`, the weightiest first."""
+        return (self.quality,) if isinstance(self.quality, str) else self.quality or ()
 
     @property
     def reads(self) -> tuple[str, ...]:
-        named = (self.perceptual_hash, self.quality, self.same)
+        colour = None if self.max_colour_distance is None else self.colour_signature
+        named = (self.perceptual_hash, colour, *self.qualities, self.same)
         return tuple(dict.fromkeys(name for name in named if name))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         rows = rows.filter(pc.is_valid(rows[self.perceptual_hash]))
         # Signed or not, the 64 bits are the same.
         hashes = rows[self.perceptual_hash].cast(pa.uint64(), safe=False).to_numpy()
+        limit = self.max_colour_distance
+        colours = None if limit is None else signatures_of(rows[self.colour_signature])
         row_ids = rows["row_id"].to_pylist()
-        best = winners(perceptual_groups(hashes, self.distance), _numbers(rows, self.quality), row_ids)
-        identity = exact_groups(rows[self.same].to_pylist()) if self.same else np.arange(len(best))
-        return _duplicates(row_ids, "perceptual_duplicate_of", np.where(identity[best] == identity, -1, best))
+        worth = [-np.nan_to_num(_numbers(rows, name), nan=-np.inf, neginf=-np.inf) for name in self.qualities]
+        order = np.lexsort((id_ranks(row_ids), *reversed(worth)))
+        of = perceptual_duplicates(Looks(hashes, colours, self.distance, limit or 0.0), order)
+        if self.same:
+            image = rows[self.same].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
+            of = np.where((image >= 0) & (image[of] == image), -1, of)
+        found = np.flatnonzero(of >= 0)
+        table = _duplicates(row_ids, "perceptual_duplicate_of", of)
+        bits = hamming_distance(hashes[found], hashes[of[found]])
+        apart = None if colours is None else np.round(colour_distance(colours[found], colours[of[found]]), 3)
+        nothing = pa.nulls(len(found), pa.float64())
+        table = table.append_column("perceptual_distance", pa.array(bits.astype(np.int32)))
+        return table.append_column("colour_distance", nothing if apart is None else pa.array(apart))
 
 
 @dataclass(frozen=True)
@@ -194,8 +224,9 @@ class SemanticDuplicates(Stage):
     against: Literal["kept", "seen"] = "kept"
     embedding: str = "embedding"
 
-    writes = ("row_id", "semantic_duplicate_of", "semantic_similarity")
+    writes = ("row_id", "semantic_duplicate_of", "semantic_similarity", "semantic_distance")
     packages = ("numpy",)
+    version = 2
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -214,40 +245,45 @@ class SemanticDuplicates(Stage):
             against=self.against,
         )
         found = _duplicates(row_ids, "semantic_duplicate_of", nearest)
-        return found.append_column("semantic_similarity", pa.array(similarity[nearest >= 0]))
+        found = found.append_column("semantic_similarity", pa.array(similarity[nearest >= 0]))
+        return found.append_column("semantic_distance", pa.array(1 - similarity[nearest >= 0]))
 
 
 @dataclass(frozen=True)
 class RejectDuplicates(Stage):
-    """Reject rows that a reduce of this kind found to be the duplicate of another."""
+    """Reject rows that a reduce of this kind found to be the duplicate of another.
+
+    It writes whom a row is a duplicate of, a row that stays, and how far apart they are: in bits of the perceptual hash
+    and, besides, in colour; in 1 - cosine; or 0 for exact ones.
+
+    Attributes:
+        limit: the threshold of the reduce, for the ledger.
+    """
 
     kind: Literal["exact", "perceptual", "semantic"] = "exact"
+    limit: float | None = None
+
+    writes = ("duplicate_of", "duplicate_distance", "duplicate_colour_distance")
+    version = 2
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return (f"{self.kind}_duplicate_of",)
+        distances = {"exact": (), "perceptual": ("perceptual_distance", "colour_distance")}
+        return (f"{self.kind}_duplicate_of", *distances.get(self.kind, (f"{self.kind}_distance",)))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        return reject(rows, pc.is_valid(rows[f"{self.kind}_duplicate_of"]), f"{self.kind}_duplicate")
-
-
-def _bands(hashes: NDArray[np.uint64], count: int) -> list[NDArray[np.uint64]]:
-    """The bits of hashes in `count` bands, whose widths differ by one at most."""
-    borders = [HASH_BITS * i // count for i in range(count + 1)]
-    return [(hashes >> np.uint64(start)) & np.uint64((1 << (end - start)) - 1) for start, end in pairwise(borders)]
-
-
-def _equal_pairs(values: NDArray[np.uint64]) -> Iterator[tuple[Positions, Positions]]:
-    """All pairs of positions with equal values, a step at a time: each with its next, then with the one after that."""
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    here = np.arange(len(ordered))
-    step = 0
-    while len(here):
-        step += 1
-        here = here[here < len(ordered) - step]
-        here = here[ordered[here] == ordered[here + step]]
-        yield order[here], order[here + step]
+        twin = rows[f"{self.kind}_duplicate_of"]
+        found = pc.is_valid(twin)
+        nothing = pa.nulls(rows.num_rows, pa.float64())
+        distance, colour = pc.if_else(found, 0.0, None).cast(pa.float64()), nothing
+        if self.kind != "exact":
+            distance = rows[f"{self.kind}_distance"].cast(pa.float64())
+        if self.kind == "perceptual":
+            colour = rows["colour_distance"]
+        for name, values in zip(self.writes, (twin, distance, colour), strict=True):
+            rows = with_column(rows, name, values)
+        limit = 0.0 if self.kind == "exact" else self.limit
+        return reject(rows, found, f"{self.kind}_duplicate", value=distance, limit=limit)
 
 
 def _walk_cluster(
@@ -291,6 +327,6 @@ def _duplicates(row_ids: Sequence[str], column: str, of: Positions) -> pa.Table:
     return pa.table({"row_id": ids.take(pa.array(found)), column: ids.take(pa.array(of[found]))})
 
 
-def _numbers(rows: pa.Table, column: str | None) -> NDArray[np.float64] | None:
+def _numbers(rows: pa.Table, column: str) -> NDArray[np.float64]:
     """A column of numbers, with NaN for null."""
-    return None if column is None else rows[column].to_numpy().astype(np.float64)
+    return np.asarray(rows[column].cast(pa.float64()).to_numpy(), np.float64)

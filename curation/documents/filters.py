@@ -208,7 +208,7 @@ class NodeBoilerplate(CaptionBoilerplate):
     A caption with a tag in it is a scrap of a page. An article may quote one, so there noise is what counts.
     """
 
-    version = 2
+    version = 3
 
     column: str = "text"
 

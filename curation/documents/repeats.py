@@ -15,10 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curation.diversity.duplicates import hamming_pairs
+from curation.diversity.duplicates import Looks
+from curation.diversity.near_hashes import MOST_SHARED, near_pairs
 from curation.hashing import digest
-from curation.ranges import Count
+from curation.ranges import Count, Positive
 from curation.stage import Stage, reject, with_column
+from curation.vision.colour_signature import colour_distance, signatures_of
 from schemas.documents import TEXT
 
 Numbers = NDArray[np.int64]
@@ -28,40 +30,50 @@ Numbers = NDArray[np.int64]
 class PictureSpread(Stage):
     """Count the documents that show a picture, as it is or almost: `picture_documents`, a reduce joined by picture.
 
-    Two pictures are almost one where their perceptual hashes differ in at most `distance` bits. Each counts those near
-    to itself, not those near to these: chains of small steps connect pictures that have nothing to do with each other.
-    Rows are nodes; pictures that one document alone shows have no row.
+    Two pictures are almost one where their perceptual hashes differ in at most `distance` bits and their colours by at
+    most `max_colour_distance` (null leaves colour out). Each counts those near to itself, not those near to these:
+    chains of small steps connect pictures that have nothing to do with each other. Of pictures whose hashes collide by
+    the thousand each is compared with 256 at most. Rows are nodes; pictures that one document alone shows have no row.
     """
 
     distance: int = 4
+    max_colour_distance: Positive | None = 16.0
 
-    reads = ("image_hash", "perceptual_hash")
     writes = ("image_hash", "picture_documents")
     packages = ("numpy",)
+    version = 2
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("image_hash", "perceptual_hash", *(() if self.max_colour_distance is None else ("colour_signature",)))
 
     def __call__(self, nodes: pa.Table) -> pa.Table:
         nodes = nodes.filter(pc.is_valid(nodes["image_hash"]))
         pictures, first, picture = np.unique(nodes["image_hash"].to_numpy(), return_index=True, return_inverse=True)
-        looks = nodes["perceptual_hash"].take(pa.array(first))
-        look, near = _looks(looks, self.distance)
+        look, near = self._looks(nodes.take(pa.array(first)))
         document = nodes["root"].combine_chunks().dictionary_encode().indices.to_numpy()
         documents = spread(look[picture], document, near)[look]
         several = np.flatnonzero(documents > 1)
         columns = pa.array(pictures[several], pa.string()), pa.array(documents[several], pa.int64())
         return pa.table(dict(zip(self.writes, columns, strict=True)))
 
+    def _looks(self, pictures: pa.Table) -> tuple[Numbers, Numbers]:
+        """A number for how each picture looks, from 0, and pairs [n, 2] of those that are near.
 
-def _looks(hashes: pa.ChunkedArray, distance: int) -> tuple[Numbers, Numbers]:
-    """A number for how each picture looks, from 0, and pairs [n, 2] of those that are near.
-
-    One without a hash looks like no other.
-    """
-    known = hashes.is_valid().to_numpy()
-    different, of = np.unique(hashes.drop_null().cast(pa.uint64(), safe=False).to_numpy(), return_inverse=True)
-    look = np.full(len(known), -1)
-    look[known] = of
-    look[~known] = len(different) + np.arange(int((~known).sum()))
-    return look, hamming_pairs(different, distance)
+        One without a hash looks like no other.
+        """
+        known = pictures["perceptual_hash"].is_valid().to_numpy()
+        seen = pictures.filter(pa.array(known))
+        hashes = seen["perceptual_hash"].cast(pa.uint64(), safe=False).to_numpy()
+        limit = self.max_colour_distance
+        looks = Looks(
+            hashes, None if limit is None else signatures_of(seen["colour_signature"]), self.distance, limit or 0.0
+        )
+        different, one, number = np.unique(looks.numbers(), return_index=True, return_inverse=True)
+        look = np.full(len(known), -1)
+        look[known] = number
+        look[~known] = len(different) + np.arange(int((~known).sum()))
+        return look, near_pairs(hashes[one], self.distance, lambda a, b: looks.agree(one[a], one[b]), MOST_SHARED)
 
 
 def spread(look: Numbers, document: Numbers, near: Numbers) -> Numbers:
@@ -102,13 +114,19 @@ class OncePerDocument(Stage):
     """Reject pictures that their document has shown before, as they are or almost; the first stays.
 
     The rows are the pictures of whole documents. Screens of a manual and frames of a film are near to each other and
-    no repeats, so bits of the perceptual hash that may differ are few: none, unless `distance` says so.
+    no repeats, so bits of the perceptual hash that may differ are few: none, unless `distance` says so. Colours may
+    differ by `max_colour_distance`; null leaves them out.
     """
 
     distance: int = 0
+    max_colour_distance: Positive | None = 16.0
 
-    reads = ("image_hash", "perceptual_hash")
     packages = ("numpy",)
+    version = 2
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("image_hash", "perceptual_hash", *(() if self.max_colour_distance is None else ("colour_signature",)))
 
     def __call__(self, images: pa.Table) -> pa.Table:
         wanted = images.select(["root", "ordinal", *self.reads]).append_column("at", pa.array(range(images.num_rows)))
@@ -116,23 +134,34 @@ class OncePerDocument(Stage):
         again = np.zeros(images.num_rows, bool)
         for _, group in groupby(rows, key=lambda row: row["root"]):
             mine = list(group)
-            seen = seen_before([(row["image_hash"], row["perceptual_hash"]) for row in mine], self.distance)
-            again[[row["at"] for row in mine]] = seen
+            shown = [(row["image_hash"], row["perceptual_hash"], row.get("colour_signature")) for row in mine]
+            again[[row["at"] for row in mine]] = seen_before(shown, self.distance, self.max_colour_distance)
         return reject(images, again, "repeated_picture")
 
 
-def seen_before(pictures: Sequence[tuple[str, int | None]], distance: int) -> list[bool]:
-    """Which pictures of one document, by content and perceptual hash, stay away for one that came before and stays."""
+def seen_before(
+    pictures: Sequence[tuple[str, int | None, bytes | None]], distance: int, colour: float | None
+) -> list[bool]:
+    """Which pictures of one document, by content, perceptual hash and colours, stay away for one that came before."""
     kept: set[str] = set()
-    looks: list[int] = []
+    looks: list[tuple[int, bytes | None]] = []
     seen = []
-    for content, look in pictures:
-        near = look is not None and any((look ^ other).bit_count() <= distance for other in looks)
+    for content, look, colours in pictures:
+        near = look is not None and any(
+            (look ^ other).bit_count() <= distance and _near_colours(colours, others, colour) for other, others in looks
+        )
         seen.append(content in kept or near)
         if not seen[-1]:
             kept.add(content)
-            looks += [] if look is None else [look]
+            looks += [] if look is None else [(look, colours)]
     return seen
+
+
+def _near_colours(one: bytes | None, other: bytes | None, limit: float | None) -> bool:
+    if limit is None or one is None or other is None or one == other:
+        return True
+    a, b = (np.frombuffer(colours, np.uint8)[None] for colours in (one, other))
+    return bool(colour_distance(a, b)[0] <= limit)
 
 
 @dataclass(frozen=True)

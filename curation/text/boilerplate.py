@@ -111,11 +111,17 @@ _TAGS = (
     "|img|input|label|li|link|meta|nav|noscript|ol|p|picture|pre|script|section|small|source|span|strong|style|sub"
     "|sup|svg|table|tbody|td|th|tr|u|ul|video"
 )
+_ONE_LETTER = "a|b|i|p|q|s|u"
+_LONG_TAGS = "|".join(tag for tag in _TAGS.split("|") if tag not in _ONE_LETTER.split("|"))
 _HTML = re.compile(
-    rf"</?(?:{_TAGS})(?:\s[^<>]*)?/?>|<!--|&(?:nbsp|lt|gt|#\d{{2,5}});?|\b(?:src|href|class|style|alt)=[\"']"
-    rf"|<(?:{_TAGS})\s+[a-z-]+=|\[/?(?:caption|gallery|img|embed)\b[^\]\[]*\]|\bfunction\s?\("
+    # A tag that closes, has attributes, begins the text, or has a name that prose does not put in angle brackets.
+    rf"</(?:{_TAGS})\s*>|<(?:{_TAGS})(?:\s+[a-z-]+\s*=[^<>]*|\s*/)>|<(?:{_LONG_TAGS})(?:\s[^<>]*)?>|<!--"
+    rf"|^<(?:{_ONE_LETTER})>|(?<=[.!?:] )<p>|<(?:{_TAGS})\s+[a-z-]+=|&nbsp;?|&(?:lt|gt|#\d{{2,5}});"
+    rf"|(?<![\w-])(?:src|href|class|style|alt)=[\"'][^\"'<>]*[\"'>]"
+    r"|\[/?(?:caption|gallery|img|embed)\b[^\]\[]*\]|\bfunction\s?\w*\([^()]{0,200}\)\s*\{"
     r"|%20\S|%[2-7][0-9a-f]%[2-7][0-9a-f]"
 )
+"""Markup. Prose is `I <3 you`, `a < b`, `x<b>`, `the function (blue)`, `>:(`."""
 _TOP_DOMAINS = "com|org|net|info|biz|edu|gov|io|co|de|uk|cn|jp|in|fr|ru|th|tv|me|shop|blog"
 _URL = re.compile(
     rf"(?:https?://|www\.)\S+|\b(?:[a-z0-9-]{{1,63}}\.){{1,4}}(?:{_TOP_DOMAINS})\b(?:/\S*)?(?![\w@])"

@@ -125,6 +125,7 @@ class CaptionBoilerplate(CaptionCheck):
     """Reject captions that are mostly a file name, an address, markup, a date, a placeholder or a site's phrases."""
 
     measures: ClassVar[dict[str, pa.DataType]] = {"boilerplate": pa.string(), "boilerplate_share": pa.float64()}
+    version = 2
 
     max_share: float = 0.5
     phrases: tuple[str, ...] = ()

@@ -11,34 +11,72 @@ import pyarrow.compute as pc
 from curation.stage import reject
 from curation.text.caption_checks import CaptionCheck
 from curation.text.normalisation import base_language
+from curation.text.paired_marks import open_mark
 
 DANGLING_WORDS: dict[str, tuple[str, ...]] = {
     "": ("the", "of", "with", "from", "and"),
     "en": (
-        *("a", "an", "the", "of", "and", "or", "with", "from", "into", "onto", "than", "because", "while", "his"),
-        *("its", "their", "our", "my", "your", "which", "whose", "very", "between", "&"),
+        *("a", "an", "the", "of", "and", "or", "with", "from", "into", "onto", "than"),
+        *("its", "their", "our", "my", "your", "whose", "very", "&"),
     ),
-    "de": ("der", "dem", "den", "ein", "eine", "einen", "einem", "einer", "und", "oder", "im", "vom", "zum", "zur"),
-    "fr": ("le", "les", "des", "du", "et", "un", "une", "au", "aux", "avec"),
-    "es": ("el", "los", "las", "un", "una", "y", "del", "al", "con", "de"),
+    "de": ("der", "dem", "den", "einem", "und", "oder", "im", "vom", "zum", "zur"),
+    "fr": ("le", "les", "des", "du", "et", "un", "une", "au", "aux"),
+    "es": ("el", "los", "las", "un", "y", "del", "al", "con", "de"),
 }
-"""Words that end no phrase, by language; "" is for all others, as which a short English text may be taken."""
+"""Words that end no phrase, by language; "" is for all others, as which a short English text may be taken.
 
-_ELLIPSIS = re.compile(r"(?:\.\s?\.\s?\.+|…|\.\.|。。+|⋯|\[\.\.\.\]|\(\.\.\.\)|\[…\])[\"'”’»)\]]?$")
+Not among them: what may well end one, as in "kauft ein", "trinkt einen", "a friend of his", "houses in between", "cada
+una", "jouer avec".
+"""
+STRANDED = frozenset({"of", "with", "from", "into", "onto", "than"})
+"""Those that may end a phrase after one of `LEADING`: "a toy to play with", "the town that he comes from"."""
+LEADING = frozenset(
+    {
+        "to",
+        "who",
+        "whom",
+        "which",
+        "that",
+        "what",
+        "where",
+        "why",
+        "how",
+        "whose",
+        "whatever",
+        "being",
+        "been",
+        "we",
+        "i",
+    }
+)
+_LABEL = re.compile(
+    r"\d|^(?:fig|figs|figure|panel|part|plan|option|type|grade|group|class|section|vitamin|hepatitis)\b"
+)
+"""Before "a" that is a letter: figure 2 a, vitamin a."""
+_COUNTED = frozenset({"numéro", "n°", "nº", "no", "par", "et", "la", "à", "chapitre", "tome", "número", "uno"})
+"""Before "un" that is a number, or a page: numéro un, vingt et un, à la une."""
+
+_ELLIPSIS = re.compile(r"(?:\.\s?\.\s?\.+|…|。。+|⋯|\[\.\.\.\]|\(\.\.\.\)|\[…\])[\"'”’“»«›」』)\]]?$")
+"""Two stops are one too many, not an ellipsis."""
+_COMPLETE = re.compile(
+    r"[\"“”„«»‹›(\[（「『](?P<inside>[^\"“”„«»‹›()\[\]（）「」『』]*\w[^\"“”„«»‹›()\[\]（）「」『』]*)[\"“”»«›)\]）」』]$"
+)
+"""A bracket or a quotation with words in it that ends where the text does: what trails off is what it holds."""
+LONGEST_ASIDE = 400
 LONGEST_SIGN = 16
 """Characters at the end of a text that an ellipsis may fill; of a longer run of stops the last ones are enough."""
-_BRACKETS = dict(zip("([{（【「『《〈“", ")]}）】」』》〉”", strict=True))
 
 
 @dataclass(frozen=True)
 class CaptionTruncation(CaptionCheck):
-    """Reject captions that were cut: they end in an ellipsis, a broken character, an open bracket, a word that ends
-    no phrase ("of", "the"), or in a word without a stop just where some database cuts.
+    """Reject captions that were certainly cut: they end in an ellipsis, a broken character, within a bracket or a
+    quotation, in a word that ends no phrase ("of", "the"), or in a word without a stop just where some database cuts.
 
     Words are of the text's language, from `language_column` where there is one (`CaptionLanguage` writes one).
     """
 
     measures: ClassVar[dict[str, pa.DataType]] = {"truncation": pa.string()}
+    version = 2
 
     language_column: str | None = None
     dangling_words: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(DANGLING_WORDS))
@@ -64,34 +102,40 @@ def truncation_sign(
     cut_lengths: Sequence[int] = (),
     dangling_words: Mapping[str, Sequence[str]] = DANGLING_WORDS,
 ) -> str | None:
-    """What shows that a text was cut: "ellipsis", "broken_character", "open_bracket", "dangling_word", "cut_length".
+    """What shows that a text was cut: "ellipsis", "broken_character", "open_bracket", "open_quote", "dangling_word",
+    "cut_length".
 
-    An open bracket is one that nothing closes, smileys apart. A dangling word counts in lower case only ("Vitamin A"),
-    and only at the very end, without a stop. None where nothing shows.
+    For brackets and quotation marks see `open_mark`. A dangling word counts in lower case only ("Vitamin A"), and only
+    at the very end, without a stop; a preposition not where it may be stranded. None where nothing shows.
     """
     text = text.rstrip()
-    if _ELLIPSIS.search(text[-LONGEST_SIGN:]):
+    if _ELLIPSIS.search(text[-LONGEST_SIGN:]) and not _COMPLETE.search(text[-LONGEST_ASIDE:]):
         return "ellipsis"
     if text.endswith("\ufffd"):
         return "broken_character"
-    if _has_open_bracket(text):
-        return "open_bracket"
-    last = text.rsplit(maxsplit=1)
+    if opened := open_mark(text):
+        return opened
     words = dangling_words.get(base_language(language), dangling_words.get("", ()))
-    if len(last) == 2 and last[1] in words:
+    if _dangles(text, words):
         return "dangling_word"
     if text and text[-1].isalnum() and _is_cut_at(text, cut_lengths):
         return "cut_length"
     return None
 
 
-def _has_open_bracket(text: str) -> bool:
-    """Whether the last opening of some bracket has no closing after it."""
-    for opening, closing in _BRACKETS.items():
-        at = text.rfind(opening)
-        if at >= 0 and closing not in text[at:] and not (at and text[at - 1] in ":;='-"):
-            return True
-    return False
+def _dangles(text: str, words: Sequence[str]) -> bool:
+    """Whether the last word of several is one of `words` and cannot end a phrase here."""
+    last = text.rsplit(maxsplit=2)
+    if len(last) < 2 or last[-1] not in words:
+        return False
+    before = last[-2].casefold()
+    if last[-1] in ("un", "une"):
+        return before not in _COUNTED
+    if last[-1] == "a":
+        return not _LABEL.search(before)
+    if last[-1] in STRANDED:
+        return LEADING.isdisjoint(text.casefold().split()[:-1])
+    return True
 
 
 def _is_cut_at(text: str, lengths: Sequence[int]) -> bool:

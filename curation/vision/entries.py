@@ -18,6 +18,7 @@ from curation.media.places import MAX_BYTES, read_place
 from curation.pair_sources import PairSource, names_of
 from curation.rows import derived_id, source_id
 from curation.stage import Stage, failure, mark, measure_each, reject, with_column
+from curation.text.entities import decoded_column
 from schemas.ledger import DECISION, SAMPLED_OUT
 from schemas.pairs import ENTRY, PAIR
 from schemas.places import PLACE
@@ -234,6 +235,8 @@ FROM_ENTRIES = tuple(name for name in ENTRY.names if name in PAIR.names and name
 class OneRowPerPair(Stage):
     """Make one pair of all entries with the same picture bytes and the same text; it lists all their names.
 
+    Texts are the same where they are so with HTML's character references decoded, and the pair has that text: `&amp;`,
+    `&#39;` and `&amp;amp;` are read as a reader of the page sees them. `source_caption` is what the source has.
     The first entry by name gives the fields. Licences, or consents, that differ are not decided between: the pair has
     all of them, sorted and joined by "; ", so that neither the card nor a filter for one of them takes it for free of
     the others. An entry that states none adds none.
@@ -243,10 +246,13 @@ class OneRowPerPair(Stage):
     locators = ("uri",)
     writes = tuple(name for name in PAIR.names if name != "parents")
     makes = "pair"
+    version = 2
 
     def __call__(self, entries: pa.Table) -> pa.Table:
         if not entries.num_rows:
             return entries
+        caption, source_caption = decoded_column(entries["caption"])
+        entries = with_column(with_column(entries, "caption", caption), "source_caption", source_caption)
         order = pc.sort_indices(entries, sort_keys=[("name", "ascending"), ("row_id", "ascending")]).to_numpy()
         encoded = pa.array(_pair_ids(entries)).take(pa.array(order)).dictionary_encode()
         group = encoded.indices.to_numpy()
@@ -254,7 +260,9 @@ class OneRowPerPair(Stage):
         ends = np.concatenate([[0], np.cumsum(np.bincount(group))]).astype(np.int32)
         # Entries of one pair next to each other, by name.
         together = order[np.argsort(group, kind="stable")]
-        pairs = entries.select([*FROM_ENTRIES, "image_hash", "image_bytes"]).take(pa.array(order[first]))
+        pairs = entries.select([*FROM_ENTRIES, "image_hash", "image_bytes", "source_caption"]).take(
+            pa.array(order[first])
+        )
         for name, values in {
             "row_id": encoded.dictionary,
             "kind": pa.repeat("pair", pairs.num_rows),

@@ -15,6 +15,7 @@ from PIL import Image
 from curation.errors import RecipeError
 from curation.media.images import decode_picture, probe_image
 from curation.stage import Stage, reject, with_column
+from curation.vision.colour_signature import SIGNATURE_BYTES, colour_signature
 from curation.vision.perceptual_hash import hamming_distance, perceptual_hash
 from curation.vision.pictures import LOCATORS, measure_pictures
 
@@ -41,6 +42,7 @@ QUALITY = {
     "colours": pa.int32(),
     "flat_share": pa.float64(),
     "perceptual_hash": pa.uint64(),
+    "colour_signature": pa.binary(SIGNATURE_BYTES),
 }
 
 
@@ -82,7 +84,8 @@ class ImageSize(Stage):
 
 @dataclass(frozen=True)
 class ImageQuality(Stage):
-    """Decode each picture once, at draft scale, and measure what `UsableImage` decides by, and its perceptual hash.
+    """Decode each picture once, at draft scale, and measure what `UsableImage` decides by, its perceptual hash and its
+    colour signature.
 
     All measures are of the picture with its shorter side averaged down to `side`, so that they mean the same for a
     photograph and its thumbnail; a smaller one is measured as it is.
@@ -99,7 +102,7 @@ class ImageQuality(Stage):
     locators = LOCATORS
     packages = ("pillow", "numpy")
     costly = True
-    version = 2
+    version = 3
 
     def __post_init__(self) -> None:
         if self.side < 32:
@@ -120,6 +123,7 @@ class ImageQuality(Stage):
             "colours": colours(np.asarray(sample)),
             "flat_share": flat_share(plane, self.flat_step),
             "perceptual_hash": perceptual_hash(grey),
+            "colour_signature": colour_signature(picture),
         }
 
 
@@ -143,7 +147,7 @@ class UsableImage(Stage):
     max_placeholder_distance: int = 4
     """Bits of 64 in which a picture's hash may differ from that of a known placeholder."""
 
-    reads = tuple(QUALITY)
+    reads = tuple(name for name in QUALITY if name != "colour_signature")
     writes = ("placeholder_distance",)
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from curation.store.layout import Amount, Layout
 
 KNOWN = (
-    *("row_id", "text", "caption", "language", "licence", "consent", "url", "name", "occurrences"),
+    *("row_id", "text", "caption", "source_caption", "language", "licence", "consent", "url", "name", "occurrences"),
     *("image_hash", "image_format", "width", "height"),
 )
 INDEXED = ("language", "licence", "consent", "url", "name", "image_hash", "width", "height")
@@ -32,7 +32,7 @@ class PairLayout(Layout):
     subset: str = "picture_type"
     scores: tuple[str, ...] = ()
 
-    version = 1
+    version = 2
 
     @property
     def reads(self) -> tuple[str, ...]:
