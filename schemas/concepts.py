@@ -9,7 +9,14 @@ ENTRY = (
     field("language", pa.string(), "ISO 639-1 code of the list that it comes from", nullable=False),
 )
 
-LEXICON = pa.schema([*ENTRY, field("source", pa.string(), "the list that it comes from", nullable=False)])
+LEXICON = pa.schema(
+    [
+        *ENTRY,
+        field("source", pa.string(), "the list that it comes from", nullable=False),
+        field("licence", pa.string(), "of that list, as an SPDX identifier; empty where nobody said", nullable=False),
+        field("forms", pa.list_(pa.string()), "other ways to write it, normalised: plurals, cases", nullable=False),
+    ]
+)
 
 CONCEPT_COUNTS = pa.schema(
     [*ENTRY, field("count", pa.int64(), "texts that name it, each once", unit="texts", nullable=False)]
