@@ -1,5 +1,6 @@
 """Image-text pairs to a balanced, audited dataset (LongCat-Flash-Omni, section 3.1.2)."""
 
+from dataclasses import replace
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
@@ -8,6 +9,7 @@ from curation.decontamination.recipe import Decontamination
 from curation.diversity.clusters import CheckEmbedding, Clusters
 from curation.diversity.concept_report import ConceptReport, TailReport
 from curation.diversity.concepts import STARTER, ConceptBalance, KeepProbability, Limits, MatchConcepts
+from curation.diversity.coverage import ConceptCoverage, ConceptLanguage, Coverage
 from curation.diversity.density import DensityPruning, KeepDense
 from curation.diversity.duplicates import PerceptualDuplicates, RejectDuplicates, SemanticDuplicates
 from curation.diversity.resampling import ClusterRates, Resample
@@ -16,7 +18,7 @@ from curation.engines.text_embedding import AnyTextEmbedder
 from curation.engines.text_reading import AnyTextReader
 from curation.licences import AllowedLicence
 from curation.pair_sources import PairSource, list_pairs
-from curation.ranges import Positive, check
+from curation.ranges import Positive, Share, check
 from curation.recipe import Recipe, engine_shorthand
 from curation.runtime.nodes import WHOLE, Listing, Pack, Pipeline, Unit
 from curation.stage import Forget, Stage
@@ -71,14 +73,22 @@ class PairLimits(BaseModel):
 
 
 class Concepts(BaseModel):
-    """MetaCLIP's concept balance; t per language under `limits`."""
+    """MetaCLIP's concept balance, of captions in languages that the lexicon covers; t per language under `limits`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     lexicon: str = STARTER
+    coverage: Coverage = Coverage()
+    min_confidence: Share = 0.9
+    """A measured language that is less sure is unknown."""
     limits: Limits = Limits()
     keep_unmatched: bool = False
     seed: int = 0
+
+    def measured(self) -> ConceptCoverage:
+        """How much the lexicon covers; where nothing is rejected for naming no entry, any share will do."""
+        least = 0.0 if self.keep_unmatched else self.coverage.min_coverage
+        return ConceptCoverage(self.lexicon, replace(self.coverage, min_coverage=least))
 
 
 class Work(BaseModel):
@@ -154,7 +164,12 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
 
     # Text first, which is cheapest; then the picture's header; then one decode at draft scale.
     steps.then(*checks(recipe))
+    if recipe.concepts and not recipe.recaption:
+        steps.then(*concepts(recipe, recipe.concepts, "caption"))
     steps.map("checked", Unit(target=work.check_pairs))
+    if recipe.concepts and not recipe.recaption:
+        # Whether the lexicon covers the captions is known here, before anything expensive.
+        steps.reduce("concept_coverage", recipe.concepts.measured())
     if recipe.perceptual:
         steps.reduce("duplicates", recipe.perceptual)
         steps.then(RejectDuplicates("perceptual"), joins=("duplicates",))
@@ -163,6 +178,8 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
     steps.then(*matches(recipe))
     if recipe.embedder or recipe.text_embedder or recipe.text_reader or recipe.recaption:
         steps.map("matched", Unit(target=work.match_pairs))
+    if recipe.concepts and recipe.recaption:
+        steps.reduce("concept_coverage", recipe.concepts.measured())
     if recipe.clusters:
         # Embeddings are clustered; the tail stays, the head shrinks, clusters of low quality are thinned.
         steps.reduce("clusters", recipe.clusters)
@@ -178,7 +195,7 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
         # Concepts that everyone photographs shrink to t; rare ones stay whole.
         steps.map("resampled", choose)
         lexicon, limits, seed = recipe.concepts.lexicon, recipe.concepts.limits, recipe.concepts.seed
-        steps.reduce("concepts", KeepProbability(lexicon, limits))
+        steps.reduce("concepts", KeepProbability(lexicon, limits), joins=("concept_coverage",))
         steps.reduce("concept_balance", ConceptReport(lexicon, limits, seed), joins=("concepts",))
         steps.reduce("tail_coverage", TailReport(lexicon, limits, seed), joins=("concepts",))
         steps.then(ConceptBalance(seed, recipe.concepts.keep_unmatched), joins=("concepts",))
@@ -230,9 +247,20 @@ def matches(recipe: CaptionsRecipe) -> list[Stage]:
         stages.append(Forget(("image_embedding", "text_embedding")))
     if recipe.clusters:
         stages.append(CheckEmbedding())
-    if recipe.concepts:
-        stages.append(MatchConcepts(recipe.concepts.lexicon, "text"))
+    if recipe.concepts and recipe.recaption:
+        if recipe.text and (language := recipe.text.language):
+            # Measures alone: it rejects nothing.
+            language = replace(language, languages=(), max_unwanted=1.0, min_confidence=None, max_other_share=1.0)
+            stages.append(replace(language, column="recaption"))
+        stages += concepts(recipe, recipe.concepts, "recaption", "caption")
     return stages
+
+
+def concepts(recipe: CaptionsRecipe, asked: Concepts, *columns: str) -> list[Stage]:
+    """What a pair's text names, and in which language; the text is the first of these columns that a pair has."""
+    measured = bool(recipe.text and recipe.text.language)
+    column = columns[0] if len(columns) == 1 else "text"
+    return [ConceptLanguage(columns, measured, asked.min_confidence), MatchConcepts(asked.lexicon, column)]
 
 
 def scores(recipe: CaptionsRecipe) -> tuple[str, ...]:

@@ -31,7 +31,9 @@ def english_plurals(entry: str) -> tuple[str, ...]:
         return ()
     before = f"{head} " if head else ""
     irregular = next((name for name in _IRREGULAR if word == name or (len(name) > 2 and word.endswith(name))), None)
-    if irregular and (word == irregular or irregular in ("man", "woman", "child", "foot", "tooth", "leaf", "shelf", "knife")):
+    if irregular and (
+        word == irregular or irregular in ("man", "woman", "child", "foot", "tooth", "leaf", "shelf", "knife")
+    ):
         plural = word.removesuffix(irregular) + _IRREGULAR[irregular]
     elif word.endswith(("s", "x", "z", "ch", "sh")):
         plural = word + "es"

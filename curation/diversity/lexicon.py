@@ -104,7 +104,9 @@ def from_words(
     Entries get the forms that the rules of their language give (`inflection`).
     """
     words = (normalise(line) for line in lines if not line.lstrip().startswith("# "))
-    return lexicon_of((word for word in words if len(word) <= max_characters), language, source, licence, inflected=True)
+    return lexicon_of(
+        (word for word in words if len(word) <= max_characters), language, source, licence, inflected=True
+    )
 
 
 def from_titles(
@@ -201,12 +203,12 @@ def with_forms(lexicon: pa.Table, forms: Mapping[str, Mapping[str, Sequence[str]
     """A lexicon whose entries have more forms: by language, by entry.
 
     Args:
-        source: what is added to the source of an entry that gets some.
+        source: what is added to the source of entries in those languages.
     """
     rows: list[Row] = []
     for entry, language, origin, licence, known in _rows(lexicon):
         more = {normalise(form) for form in forms.get(language, {}).get(entry, ())} - {*known, entry, ""}
-        origin = f"{origin}, {source}" if more else origin
+        origin = f"{origin}, {source}" if forms.get(language) else origin
         rows.append((entry, language, origin, licence, tuple(sorted({*known, *more}))))
     return _table(rows)
 
@@ -267,7 +269,7 @@ def lexicon_sources(lexicon: pa.Table) -> list[tuple[str, str, int]]:
 
 
 def lexicon_version(lexicon: pa.Table) -> str:
-    """The name of what a lexicon finds: a hash of its entries, languages, forms, normalisation and Unicode's version."""
+    """The name of what a lexicon finds: a hash of its entries, languages, forms, and how texts are normalised."""
     columns = ("\n".join(lexicon[name].to_pylist()).encode() for name in ("entry", "language"))
     forms = "\n".join("\t".join(forms) for forms in lexicon["forms"].to_pylist()).encode()
     return digest([NORMALISATION, unicodedata.unidata_version, *map(bytes_digest, (*columns, forms))])

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import yaml
 
 from curation.engines.engine import Engine
-from curation.hashing import bytes_digest
+from curation.hashing import bytes_digest, digest
 from curation.runtime.nodes import Pack, Pipeline
+from curation.stage import Reference, Stage
 from curation.store.dataset_card import Counts, EngineUse, FunnelRow, SourceTerms, Subset, dataset_card
 from curation.store.layout import Amount
 from curation.store.objects import Store
@@ -30,6 +31,9 @@ from curation.store.versions import (
     version_numbers,
 )
 from schemas.ledger import FAILED, KEPT, REJECTED, SAMPLED_OUT
+
+COVERAGE = "concept_coverage"
+"""The reduce whose table stands on the card."""
 
 
 def publish_run(
@@ -54,7 +58,10 @@ def publish_run(
         number=0,
         parent=newest.number if newest else None,
         recipe=recipe,
-        engines=[engine_record(pipeline, engine) for engine in pipeline.engines()],
+        engines=[
+            *(engine_record(pipeline, engine) for engine in pipeline.engines()),
+            *(reference_record(stage, reference) for stage in pipeline.stages() for reference in stage.references()),
+        ],
         nodes=nodes,
         shards=shard_records(packs),
         limit=limit,
@@ -129,6 +136,19 @@ def engine_record(pipeline: Pipeline, engine: Engine) -> dict[str, Any]:
     }
 
 
+def reference_record(stage: Stage, reference: Reference) -> dict[str, Any]:
+    """What a version says of a list that rows were judged by; it stands among the engines."""
+    return {
+        "engine": reference.name,
+        "role": stage.name,
+        "fingerprint": digest([reference.name, reference.licence, reference.covers]),
+        "repeatable": True,
+        "code_licence": "",
+        "weights_licence": reference.licence,
+        "limits": reference.covers,
+    }
+
+
 def shelf_record(shelf: Pack) -> ShelfRecord:
     """What a version says of a pack."""
     layout = shelf.layout
@@ -180,6 +200,7 @@ def version_files(version: Version, packs: Sequence[Receipt], store: Store) -> d
         subsets=subsets,
         sources=[terms for shelf in version.shelves for terms in _terms(version, shelf, store)],
         engines=[_use(engine) for engine in version.engines],
+        coverage=_coverage(version, store),
         funnel=[row for node in version.nodes for row in funnel_rows(node)],
         recipe=yaml.safe_dump(version.recipe, sort_keys=False, allow_unicode=True),
     ).encode()
@@ -261,6 +282,15 @@ def _terms(version: Version, shelf: ShelfRecord, store: Store) -> list[SourceTer
         mine = rows.filter(pc.and_(_equals(rows["licence"], licence), _equals(rows["consent"], consent)))
         found.append(SourceTerms(licence, consent, _counts(mine, amounts)))
     return found
+
+
+def _coverage(version: Version, store: Store) -> list[dict[str, Any]]:
+    """Per language, how much the lexicon of a concept balance covers; nothing where there was none."""
+    return [
+        row
+        for receipt in version.receipts(COVERAGE)
+        for row in store.read_table(receipt.files["table"].path).to_pylist()
+    ]
 
 
 def _equals(column: pa.ChunkedArray, value: str | None) -> pa.ChunkedArray:
