@@ -4,7 +4,7 @@ A caption that names no entry is rejected, as MetaCLIP does. That says something
 covers its language: a list of English nouns finds nothing in a Spanish caption, however good.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -39,6 +39,9 @@ class Coverage:
     min_coverage: Share = 0.8
     min_captions: Count = 100
     min_share: Share = 0.01
+
+    def fingerprint(self) -> str:
+        return digest(asdict(self))
 
     def languages_of(self, lexicon: pa.Table) -> dict[str, int]:
         """The languages that can be balanced, with their entries.
