@@ -21,6 +21,7 @@ _IRREGULAR = {
     **{"hoof": "hooves", "potato": "potatoes", "tomato": "tomatoes", "hero": "heroes", "mango": "mangoes"},
     **{"volcano": "volcanoes", "mosquito": "mosquitoes", "buffalo": "buffaloes"},
 }
+_IRREGULAR_ENDS = ("man", "child", "foot", "tooth", "leaf", "shelf", "knife", "wife", "wolf")
 _VOWELS = "aeiou"
 
 
@@ -30,18 +31,17 @@ def english_plurals(entry: str) -> tuple[str, ...]:
     if len(word) < 2 or not word.isascii() or not word.isalpha():
         return ()
     before = f"{head} " if head else ""
-    irregular = next((name for name in _IRREGULAR if word == name or (len(name) > 2 and word.endswith(name))), None)
-    if irregular and (
-        word == irregular or irregular in ("man", "woman", "child", "foot", "tooth", "leaf", "shelf", "knife")
-    ):
-        plural = word.removesuffix(irregular) + _IRREGULAR[irregular]
-    elif word.endswith(("s", "x", "z", "ch", "sh")):
-        plural = word + "es"
+    if word.endswith(("s", "x", "z", "ch", "sh")):
+        regular = word + "es"
     elif word[-1] == "y" and word[-2] not in _VOWELS:
-        plural = word[:-1] + "ies"
+        regular = word[:-1] + "ies"
     else:
-        plural = word + "s"
-    return (before + plural,)
+        regular = word + "s"
+    if plural := _IRREGULAR.get(word):
+        return (before + plural,)
+    # Firemen, but humans: what ends as an irregular word does has both.
+    plurals = [word.removesuffix(end) + _IRREGULAR[end] for end in _IRREGULAR_ENDS if word.endswith(end)]
+    return tuple(before + plural for plural in (*plurals, regular))
 
 
 def spanish_plurals(entry: str) -> tuple[str, ...]:
