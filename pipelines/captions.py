@@ -60,7 +60,8 @@ class TextChecks(BaseModel):
 
     def stages(self) -> list[Stage]:
         """Cheap ones first."""
-        return [stage for _, stage in self if stage is not None]
+        language = self.language and replace(self.language, source_language="language")
+        return [stage for _, stage in self.model_copy(update={"language": language}) if stage is not None]
 
 
 class PairLimits(BaseModel):
@@ -152,6 +153,8 @@ class CaptionsRecipe(Recipe):
 def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
     """The nodes of a dataset of image-text pairs, in order."""
     work = recipe.work
+    if recipe.text and recipe.text.language and not recipe.source.language:
+        recipe.text.language.require_known("text.language.languages")
     files = list_pairs(recipe.source, limit)
     choose = Unit(target=work.choose_pairs)
     steps = Steps([Listing("listing", files)])

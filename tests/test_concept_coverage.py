@@ -19,6 +19,7 @@ from curation.diversity.lexicon import from_words, merge, write_lexicon
 from curation.errors import RecipeError
 from curation.store.objects import Store
 from curation.store.versions import read_version
+from curation.text.caption_checks import CaptionLanguage
 from schemas.concepts import CONCEPT_COVERAGE
 
 FOREIGN = {
@@ -214,3 +215,14 @@ def test_a_lexicon_with_too_few_entries_of_a_language_does_not_cover_it(tmp_path
     assert rows["balanced"].to_pylist() == [True, False, False]
     with pytest.raises(RecipeError, match="1 entries of 'de'"):
         Coverage(languages=("de",)).languages_of(merge([from_words(["hund"], "de", "x")]))
+
+
+def test_a_text_in_a_language_that_the_identifier_does_not_know_is_what_its_source_says(tmp_path: Path) -> None:
+    check = CaptionLanguage(source_language="language", languages=("en", "nov"))
+    texts = ["A dog sleeps on the old red sofa", "Me have vidat li granda kavale sur li monte; it es tre old e blanki"]
+    rows = check(pa.table({"caption": texts * 2, "language": [None, "nov", "en", "tlh"]}))
+    assert rows["caption_language"].to_pylist() == ["en", "nov", "en", "tlh"]
+    assert [d and d["reason"] for d in rows["decision"].to_pylist()] == [None, None, None, "wrong_language"]
+    source = folder_of(tmp_path / "in", list(ENGLISH))
+    code, said = run(source, tmp_path / "store", "text.language.languages=[nov, vo2]", what="plan")
+    assert code == 2 and "text.language.languages: py3langid cannot find nov, vo2" in " ".join(said.split())

@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.engines.language_identification import AnyLanguageIdentifier, Identified, LangId
+from curation.errors import RecipeError
 from curation.hashing import digest, file_digest
 from curation.stage import Stage, reject, with_column
 from curation.text.boilerplate import boilerplate
 from curation.text.flagged_words import flagged_words_share, read_flagged_words
+from curation.text.normalisation import base_language
 from curation.text.scripts import (
     LATIN,
     latin_is_names,
@@ -202,6 +204,9 @@ class CaptionLanguage(CaptionCheck):
     what it is not surely: where one unwanted language has more than `max_unwanted`. Clauses of at least
     `min_clause_letters` that are in another language than the whole, at `min_clause_confidence`, make it mixed.
     OBELICS keeps paragraphs of which fastText is sure to .8; that is `min_confidence`, off by default.
+
+    An identifier takes a text in a language that it does not know for one that it knows. So where the source says such
+    a language (`source_language`), its word stands, and nothing is measured.
     """
 
     measures: ClassVar[dict[str, pa.DataType]] = {
@@ -219,11 +224,23 @@ class CaptionLanguage(CaptionCheck):
     max_other_share: float = 0.3
     min_clause_letters: int = 24
     min_clause_confidence: float = 0.95
+    source_language: str | None = None
+    """The column with what the source says, where there is one."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (*super().reads, *([self.source_language] if self.source_language else []))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         texts = self.texts(rows)
+        codes = rows[self.source_language].to_pylist() if self.source_language else [None] * rows.num_rows
+        strange = {code for code in set(codes) if code and not self.identifier.knows(base_language(code))}
         found = self.identifier.identify(texts)
-        clauses = [self.clauses(text) for text in texts]
+        found = [
+            Identified({base_language(code): 1.0}) if code in strange else one
+            for one, code in zip(found, codes, strict=True)
+        ]
+        clauses = [[] if code in strange else self.clauses(text) for text, code in zip(texts, codes, strict=True)]
         flat = iter(self.identifier.identify([clause for several in clauses for clause in several]))
         parts = [[(clause, next(flat)) for clause in several] for several in clauses]
         rows = self.with_measures(rows, [self.compare(*pair) for pair in zip(found, parts, strict=True)])
@@ -234,6 +251,19 @@ class CaptionLanguage(CaptionCheck):
         confidence = rows[f"{self.column}_language_confidence"]
         unsure = pc.less(confidence, self.min_confidence)
         return reject(rows, unsure, "language_uncertain", value=confidence, limit=self.min_confidence)
+
+    def require_known(self, key: str) -> None:
+        """Refuse to look for languages of which the identifier knows none: everything would be rejected.
+
+        Raises:
+            RecipeError: naming the key of the recipe.
+        """
+        if not self.languages or self.identifier.missing() or any(map(self.identifier.knows, self.languages)):
+            return
+        raise RecipeError(
+            f"{key}: {self.identifier.label} cannot find {', '.join(self.languages)}, so every text would be rejected; "
+            "say with source.language which language the source is in, or leave the list empty"
+        )
 
     def clauses(self, text: str) -> list[str]:
         """The clauses of a text that are long enough to be told alone; none where there is but one clause."""
