@@ -71,6 +71,8 @@ class PairLimits(BaseModel):
 
     min_cosine: float | None = 0.05
     min_probability: float | None = None
+    languages: tuple[str, ...] = ()
+    """Those that the checkpoint reads, by ISO 639-1; pairs in others are not judged. Empty for any."""
 
 
 class Concepts(BaseModel):
@@ -237,7 +239,8 @@ def matches(recipe: CaptionsRecipe) -> list[Stage]:
     if recipe.embedder:
         limits = recipe.pair_check
         stages += [EmbedImage(recipe.embedder), EmbedText(recipe.embedder)]
-        stages += [PairCheck(recipe.embedder, limits.min_cosine, limits.min_probability)]
+        told = "caption" if limits.languages and recipe.text and recipe.text.language else None
+        stages += [PairCheck(recipe.embedder, limits.min_cosine, limits.min_probability, limits.languages, told)]
     if recipe.recaption:
         stages += [recipe.recaption, recipe.recaption_check]
     measured = "caption_language" if recipe.text and recipe.text.language else None

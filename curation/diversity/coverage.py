@@ -17,7 +17,7 @@ from curation.errors import RecipeError
 from curation.hashing import digest
 from curation.ranges import Count, Share
 from curation.stage import Reference, Stage, with_column
-from curation.text.normalisation import base_language
+from curation.text.languages import known_language
 from schemas.concepts import CONCEPT_COVERAGE
 
 
@@ -83,16 +83,11 @@ class ConceptLanguage(Stage):
         return ("language", *self.columns, *(measures if self.measured else ()))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        given = [base_language(code) if code else None for code in rows["language"].to_pylist()]
         found = pa.array([UNDETERMINED] * rows.num_rows, pa.string())
         for name in reversed(self.columns):
-            said = pa.array(given if name == "caption" else [None] * rows.num_rows, pa.string())
-            if self.measured:
-                confidence = rows[f"{name}_language_confidence"]
-                sure = pc.fill_null(pc.greater_equal(confidence, self.min_confidence), False)
-                measured = pc.if_else(sure, rows[f"{name}_language"].cast(pa.string()), pa.scalar(None, pa.string()))
-                said = pc.coalesce(said, measured)
-            found = pc.if_else(pc.is_valid(rows[name]), pc.fill_null(said, UNDETERMINED), found)
+            said = "language" if name == "caption" else None
+            known = known_language(rows, said, name if self.measured else None, self.min_confidence)
+            found = pc.if_else(pc.is_valid(rows[name]), pc.fill_null(known, UNDETERMINED), found)
         return with_column(rows, "concept_language", found)
 
 
