@@ -61,7 +61,9 @@ class TextChecks(BaseModel):
     def stages(self) -> list[Stage]:
         """Cheap ones first."""
         language = self.language and replace(self.language, source_language="language")
-        return [stage for _, stage in self.model_copy(update={"language": language}) if stage is not None]
+        flagged = self.flagged_words and replace(self.flagged_words, measured_column="caption" if language else None)
+        told = self.model_copy(update={"language": language, "flagged_words": flagged})
+        return [stage for _, stage in told if stage is not None]
 
 
 class PairLimits(BaseModel):

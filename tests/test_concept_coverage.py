@@ -19,7 +19,7 @@ from curation.diversity.lexicon import from_words, merge, write_lexicon
 from curation.errors import RecipeError
 from curation.store.objects import Store
 from curation.store.versions import read_version
-from curation.text.caption_checks import CaptionLanguage
+from curation.text.caption_checks import CaptionLanguage, FlaggedWords
 from schemas.concepts import CONCEPT_COVERAGE
 
 FOREIGN = {
@@ -226,3 +226,13 @@ def test_a_text_in_a_language_that_the_identifier_does_not_know_is_what_its_sour
     source = folder_of(tmp_path / "in", list(ENGLISH))
     code, said = run(source, tmp_path / "store", "text.language.languages=[nov, vo2]", what="plan")
     assert code == 2 and "text.language.languages: py3langid cannot find nov, vo2" in " ".join(said.split())
+
+
+def test_a_list_of_flagged_words_judges_texts_in_its_own_language_alone() -> None:
+    rows = rows_of(["a fine gift for you", "ein tödliches gift", "gift"], ["en", "de", "de"])
+    rows = rows.drop_columns(["caption_language_confidence"]).append_column(
+        "caption_language_confidence", pa.array([1.0, 1.0, 0.3])
+    )
+    check = FlaggedWords(words=("gift",), languages=("de",), measured_column="caption")
+    assert [decision is not None for decision in check(rows)["decision"].to_pylist()] == [False, True, True]
+    assert FlaggedWords(words=("gift",))(rows)["decision"].null_count == 0

@@ -21,6 +21,7 @@ from curation.hashing import digest, file_digest
 from curation.stage import Stage, reject, with_column
 from curation.text.boilerplate import boilerplate
 from curation.text.flagged_words import flagged_words_share, read_flagged_words
+from curation.text.languages import known_language
 from curation.text.normalisation import base_language
 from curation.text.scripts import (
     LATIN,
@@ -291,7 +292,8 @@ class FlaggedWords(CaptionCheck):
     """Reject captions with words of a list that the recipe gives, as values or as a file of one word a line.
 
     OBELICS' limit of .01 means, in a caption, any flagged word. The project ships no list: without one nothing is
-    rejected.
+    rejected. A word of one language may be harmless in another: where `languages` says what the list is of, texts that
+    are known to be in another are not judged, and have no share.
     """
 
     measures: ClassVar[dict[str, pa.DataType]] = {"flagged_share": pa.float64()}
@@ -299,10 +301,25 @@ class FlaggedWords(CaptionCheck):
     max_share: float = 0.01
     words: tuple[str, ...] = ()
     words_path: str | None = None
+    languages: tuple[str, ...] = ()
+    measured_column: str | None = None
+    """The column of texts whose language `CaptionLanguage` has measured, for texts of which no source says it."""
+    min_confidence: float = 0.9
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        measured = [f"{self.measured_column}_{what}" for what in ("language", "language_confidence")]
+        known = ["language", *(measured if self.measured_column else [])]
+        return (*super().reads, *(known if self.languages else []))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         words = (*self.words, *(read_flagged_words(self.words_path) if self.words_path else ()))
-        rows = self.with_measures(rows, [{"flagged_share": flagged_words_share(t, words)} for t in self.texts(rows)])
+        shares: list[float | None] = [flagged_words_share(text, words) for text in self.texts(rows)]
+        if self.languages:
+            known = known_language(rows, "language", self.measured_column, self.min_confidence).to_pylist()
+            judged = [code is None or code in self.languages for code in known]
+            shares = [share if ours else None for share, ours in zip(shares, judged, strict=True)]
+        rows = self.with_measures(rows, [{"flagged_share": share} for share in shares])
         return self.reject_over(rows, "flagged_share", self.max_share, "flagged_words")
 
     def missing(self) -> str | None:
