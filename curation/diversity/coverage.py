@@ -144,7 +144,7 @@ class ConceptCoverage(Stage):
         return (
             f"concepts.lexicon: {self.lexicon} names something in {share:.1%} of {captions} captions in {language!r}, "
             f"less than concepts.coverage.min_coverage {self.coverage.min_coverage:g}, and the rest would be rejected "
-            f"as no_concept. {how_to_build(language)}. Or leave captions in {language!r} as they are: "
+            f"as no_concept; {how_to_build(language)}. Or leave captions in {language!r} as they are: "
             f"--set 'concepts.coverage.languages=[{others}]'; or keep those that name nothing: "
             "--set concepts.keep_unmatched=true"
         )
