@@ -139,7 +139,7 @@ def pipeline(folder: Path, clusters: int) -> Pipeline:
         ),
         Reduce("rates", "distinct", ClusterRates(quality="similarity", min_quality=0.1)),
         Map("resampled", "distinct", (Resample(),), CHOOSE, ("rates",)),
-        Reduce("concepts", "resampled", KeepProbability(STARTER, limits)),
+        Reduce("concepts", "resampled", KeepProbability(STARTER, limits, by_language=False)),
         Reduce("concept_balance", "resampled", ConceptReport(STARTER, limits), ("concepts",)),
         Map("balanced", "resampled", (ConceptBalance(),), CHOOSE, ("concepts",)),
         Reduce("density", "balanced", DensityPruning(score_weights={"similarity": 1.0})),

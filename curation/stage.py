@@ -23,6 +23,16 @@ from schemas.ledger import DECISION, FAILED, REJECTED, SAMPLED_OUT
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A list or table that a stage judges rows by, as plans and cards show it."""
+
+    name: str
+    licence: str
+    covers: str
+    """Which rows it can judge, and what becomes of others."""
+
+
+@dataclass(frozen=True)
 class Stage:
     """One step; subclasses are frozen dataclasses whose fields are recipe keys.
 
@@ -70,6 +80,10 @@ class Stage:
     def engines(self) -> list[Engine]:
         """The engines among its fields."""
         return [value for f in fields(self) if isinstance(value := getattr(self, f.name), Engine)]
+
+    def references(self) -> list[Reference]:
+        """What it judges rows by, besides its engines."""
+        return []
 
     def missing(self) -> str | None:
         """Which of its `packages` is not here, and the command that brings it; engines answer for themselves."""

@@ -18,8 +18,10 @@ from curation.audit.contact_sheet import contact_sheet, groups
 from curation.audit.twins import with_twins
 from curation.audit.verification import verify as verified
 from curation.audit.views import ask, everything_about, open_views, why as reasons_of
-from curation.diversity.lexicon import merge, write_lexicon
+from curation.diversity.inflection import tables_of_forms, tables_version
+from curation.diversity.lexicon import lexicon_languages, lexicon_sources, merge, with_forms, write_lexicon
 from curation.diversity.lexicon_files import titles_file, vocabulary_file, words_file
+from curation.diversity.lexicon_packages import package_lexicons
 from curation.diversity.starter_lexicon import starter_lexicon
 from curation.errors import CurateError, EngineMissing, RecipeError, RunFailed, SourceError, StoreError
 from curation.paths import resolve
@@ -44,6 +46,7 @@ from dags.output import (
     errors,
     print_engines,
     print_funnel,
+    print_references,
     print_resources,
     print_rows,
     print_runs,
@@ -90,6 +93,7 @@ def plan(recipe: RecipeArgument, set_: SetOption = [], store: StoreOption = "sto
     check_columns(run, job.name)
     try:
         print_plan(run, job.pipeline.dataset, store)
+        print_references(job)
     except EngineMissing:
         if not problems:
             raise
@@ -300,28 +304,39 @@ def gc(
 @app.command()
 def lexicon(
     out: Annotated[Path, typer.Argument(help="The lexicon to write: a .parquet file.")],
+    package: Annotated[list[str], typer.Option(help="jieba, or wordfreq=en,es,de. May be repeated.")] = [],  # noqa: B006
     words: Annotated[list[str], typer.Option(help="LANG=FILE: one word or phrase a line.")] = [],  # noqa: B006
     titles: Annotated[list[str], typer.Option(help="LANG=FILE: a dump of Wikipedia's titles.")] = [],  # noqa: B006
     vocabulary: Annotated[list[str], typer.Option(help="LANG=DIR: a spaCy pipeline's folder.")] = [],  # noqa: B006
-    starter: Annotated[bool, typer.Option("--starter", help="With the lexicon that comes along.")] = False,
+    starter: Annotated[bool, typer.Option("--starter", help="With the built-in starter lexicon.")] = False,
+    inflect: Annotated[bool, typer.Option("--inflect", help="Add inflected forms by simplemma's tables.")] = False,
+    licence: Annotated[str, typer.Option(help="Licence of your lists (SPDX), recorded with them.")] = "",
 ) -> None:
-    """Build a lexicon of concepts from lists; then `--set concepts.lexicon=FILE`."""
+    """Build a lexicon of concepts from packages and lists; then `--set concepts.lexicon=FILE`.
+
+    An entry that several lists have counts as of the language of the first: packages, then words, titles, vocabularies
+    and the starter.
+    """
     _writable(out, "OUT")
-    lists = [(words_file, words), (titles_file, titles), (vocabulary_file, vocabulary)]
-    parts = [starter_lexicon()] if starter else []
-    for build, given in lists:
+    parts = [part for request in package for part in package_lexicons(request)]
+    for build, given in ((words_file, words), (titles_file, titles), (vocabulary_file, vocabulary)):
         for pair in given:
             language, equals, path = pair.partition("=")
             if not equals or not language or not path:
                 raise RecipeError(f"{pair!r}: write LANG=FILE, such as en=words.txt")
-            parts.append(build(Path(path), language))
+            parts.append(build(Path(path), language, licence))
+    parts += [starter_lexicon()] if starter else []
     if not parts:
-        raise RecipeError("no list given: --words, --titles, --vocabulary or --starter")
+        raise RecipeError("no list given: --package, --words, --titles, --vocabulary or --starter")
     merged = merge(parts)
+    if inflect:
+        tables = {language: tables_of_forms(language) for language in lexicon_languages(merged)}
+        merged = with_forms(merged, tables, tables_version())
     with _written(out):
         write_lexicon(merged, out)
-    counts = merged.group_by("language").aggregate([([], "count_all")]).sort_by("language").to_pylist()
-    print_table(("language", "entries"), [(row["language"], row["count_all"]) for row in counts], title=str(out))
+    print_table(("language", "entries"), list(lexicon_languages(merged).items()), title=str(out))
+    sources = [(source, terms or "not stated", count) for source, terms, count in lexicon_sources(merged)]
+    print_table(("source", "licence", "entries"), sources)
 
 
 @app.command()

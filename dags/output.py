@@ -87,6 +87,14 @@ def print_resources(job: Job) -> None:
     print_table(("key", "path"), rows)
 
 
+def print_references(job: Job) -> None:
+    """The lists that rows are judged by, with their licences and what they cover."""
+    stages = job.pipeline.stages()
+    rows = [(stage.name, ref.name, ref.licence, ref.covers) for stage in stages for ref in stage.references()]
+    if rows:
+        print_table(("for", "list", "licence", "covers"), rows)
+
+
 def print_versions(versions: Sequence[Version]) -> None:
     """Versions with what is in them."""
     rows = []

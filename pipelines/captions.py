@@ -1,5 +1,6 @@
 """Image-text pairs to a balanced, audited dataset (LongCat-Flash-Omni, section 3.1.2)."""
 
+from dataclasses import replace
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
@@ -8,6 +9,7 @@ from curation.decontamination.recipe import Decontamination
 from curation.diversity.clusters import CheckEmbedding, Clusters
 from curation.diversity.concept_report import ConceptReport, TailReport
 from curation.diversity.concepts import STARTER, ConceptBalance, KeepProbability, LexiconPath, Limits, MatchConcepts
+from curation.diversity.coverage import ConceptCoverage, ConceptLanguage, Coverage
 from curation.diversity.density import DensityPruning, KeepDense
 from curation.diversity.duplicates import PerceptualDuplicates, RejectDuplicates, SemanticDuplicates
 from curation.diversity.resampling import ClusterRates, Resample
@@ -16,7 +18,7 @@ from curation.engines.text_embedding import AnyTextEmbedder
 from curation.engines.text_reading import AnyTextReader
 from curation.licences import AllowedLicence
 from curation.pair_sources import PairSource, list_pairs
-from curation.ranges import Positive, check
+from curation.ranges import Positive, Share, check
 from curation.recipe import Recipe, engine_shorthand
 from curation.runtime.nodes import WHOLE, Listing, Pack, Pipeline, Unit
 from curation.stage import Forget, Stage
@@ -59,7 +61,10 @@ class TextChecks(BaseModel):
 
     def stages(self) -> list[Stage]:
         """Cheap ones first."""
-        return [stage for _, stage in self if stage is not None]
+        language = self.language and replace(self.language, source_language="language")
+        flagged = self.flagged_words and replace(self.flagged_words, measured_column="caption" if language else None)
+        told = self.model_copy(update={"language": language, "flagged_words": flagged})
+        return [stage for _, stage in told if stage is not None]
 
 
 class PairLimits(BaseModel):
@@ -69,17 +74,27 @@ class PairLimits(BaseModel):
 
     min_cosine: float | None = 0.05
     min_probability: float | None = None
+    languages: tuple[str, ...] = ()
+    """Those that the checkpoint reads, by ISO 639-1; pairs in others are not judged. Empty for any."""
 
 
 class Concepts(BaseModel):
-    """MetaCLIP's concept balance; t per language under `limits`."""
+    """MetaCLIP's concept balance, of captions in languages that the lexicon covers; t per language under `limits`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     lexicon: LexiconPath = STARTER
+    coverage: Coverage = Coverage()
+    min_confidence: Share = 0.9
+    """A measured language that is less sure is unknown."""
     limits: Limits = Limits()
     keep_unmatched: bool = False
     seed: int = 0
+
+    def measured(self) -> ConceptCoverage:
+        """How much the lexicon covers; where nothing is rejected for naming no entry, any share will do."""
+        least = 0.0 if self.keep_unmatched else self.coverage.min_coverage
+        return ConceptCoverage(self.lexicon, replace(self.coverage, min_coverage=least))
 
 
 class Work(BaseModel):
@@ -145,6 +160,8 @@ class CaptionsRecipe(Recipe):
 def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
     """The nodes of a dataset of image-text pairs, in order."""
     work = recipe.work
+    if recipe.text and recipe.text.language and not recipe.source.language:
+        recipe.text.language.require_known("text.language.languages")
     files = list_pairs(recipe.source, limit)
     choose = Unit(target=work.choose_pairs)
     steps = Steps([Listing("listing", files)])
@@ -157,7 +174,12 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
 
     # Text first, which is cheapest; then the picture's header; then one decode at draft scale.
     steps.then(*checks(recipe))
+    if recipe.concepts and not recipe.recaption:
+        steps.then(*concepts(recipe, recipe.concepts, "caption"))
     steps.map("checked", Unit(target=work.check_pairs))
+    if recipe.concepts and not recipe.recaption:
+        # Whether the lexicon covers the captions is known here, before anything expensive.
+        steps.reduce("concept_coverage", recipe.concepts.measured())
     if recipe.perceptual:
         steps.reduce("duplicates", recipe.perceptual)
         steps.then(RejectDuplicates("perceptual", recipe.perceptual.distance), joins=("duplicates",))
@@ -166,6 +188,8 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
     steps.then(*matches(recipe))
     if recipe.embedder or recipe.text_embedder or recipe.text_reader or recipe.recaption:
         steps.map("matched", Unit(target=work.match_pairs))
+    if recipe.concepts and recipe.recaption:
+        steps.reduce("concept_coverage", recipe.concepts.measured())
     if recipe.clusters:
         # Embeddings are clustered; the tail stays, the head shrinks, clusters of low quality are thinned.
         steps.reduce("clusters", recipe.clusters)
@@ -181,7 +205,7 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
         # Concepts that everyone photographs shrink to t; rare ones stay whole.
         steps.map("resampled", choose)
         lexicon, limits, seed = recipe.concepts.lexicon, recipe.concepts.limits, recipe.concepts.seed
-        steps.reduce("concepts", KeepProbability(lexicon, limits))
+        steps.reduce("concepts", KeepProbability(lexicon, limits), joins=("concept_coverage",))
         steps.reduce("concept_balance", ConceptReport(lexicon, limits, seed), joins=("concepts",))
         steps.reduce("tail_coverage", TailReport(lexicon, limits, seed), joins=("concepts",))
         steps.then(ConceptBalance(seed, recipe.concepts.keep_unmatched), joins=("concepts",))
@@ -222,7 +246,8 @@ def matches(recipe: CaptionsRecipe) -> list[Stage]:
     if recipe.embedder:
         limits = recipe.pair_check
         stages += [EmbedImage(recipe.embedder), EmbedText(recipe.embedder)]
-        stages += [PairCheck(recipe.embedder, limits.min_cosine, limits.min_probability)]
+        told = "caption" if limits.languages and recipe.text and recipe.text.language else None
+        stages += [PairCheck(recipe.embedder, limits.min_cosine, limits.min_probability, limits.languages, told)]
     if recipe.recaption:
         stages += [recipe.recaption, recipe.recaption_check]
     measured = "caption_language" if recipe.text and recipe.text.language else None
@@ -235,9 +260,20 @@ def matches(recipe: CaptionsRecipe) -> list[Stage]:
         stages.append(Forget(("image_embedding", "text_embedding")))
     if recipe.clusters:
         stages.append(CheckEmbedding())
-    if recipe.concepts:
-        stages.append(MatchConcepts(recipe.concepts.lexicon, "text"))
+    if recipe.concepts and recipe.recaption:
+        if recipe.text and (language := recipe.text.language):
+            # Measures alone: it rejects nothing.
+            language = replace(language, languages=(), max_unwanted=1.0, min_confidence=None, max_other_share=1.0)
+            stages.append(replace(language, column="recaption"))
+        stages += concepts(recipe, recipe.concepts, "recaption", "caption")
     return stages
+
+
+def concepts(recipe: CaptionsRecipe, asked: Concepts, *columns: str) -> list[Stage]:
+    """What a pair's text names, and in which language; the text is the first of these columns that a pair has."""
+    measured = bool(recipe.text and recipe.text.language)
+    column = columns[0] if len(columns) == 1 else "text"
+    return [ConceptLanguage(columns, measured, asked.min_confidence), MatchConcepts(asked.lexicon, column)]
 
 
 def scores(recipe: CaptionsRecipe) -> tuple[str, ...]:

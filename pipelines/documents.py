@@ -163,6 +163,8 @@ class DocumentsRecipe(Recipe):
 def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
     """The nodes of a dataset of interleaved documents, in order."""
     work = recipe.work
+    if recipe.document.language and not recipe.source.language:
+        recipe.document.language.require_known("document.language.languages")
     files = list_documents(recipe.source, limit)
     steps = Steps([Listing("listing", files)])
     # The recipe may cap it as well; `--limit` has the last word.
@@ -193,7 +195,7 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
     # What is left is put together again, and scored.
     language = next((f"document_{name}" for name in measured_language(recipe)), None)
     steps.then(Reassemble(recipe.left.min_images, recipe.left.min_words, language), joins=("facts",))
-    steps.then(CheckEmbedding(), MatchConcepts(recipe.lexicon, "text"), Knowledge())
+    steps.then(CheckEmbedding(), MatchConcepts(recipe.lexicon, "text"), Knowledge(recipe.lexicon))
     steps.map("assembled", Unit(target=work.assemble_nodes, together="root"))
     if recipe.clusters:
         steps.reduce("clusters", recipe.clusters)
@@ -213,7 +215,9 @@ def document_checks(recipe: DocumentsRecipe) -> list[Stage]:
     """What is asked of a document as a whole, cheap checks first."""
     allowed = [AllowedLicence(recipe.allow_licences)] if recipe.allow_licences is not None else []
     compared = [TextsDigest()] if recipe.repeats.documents else []
-    return [*allowed, recipe.shape, *(stage for _, stage in recipe.document if stage is not None), *compared]
+    language = recipe.document.language and replace(recipe.document.language, source_language="language")
+    asked = recipe.document.model_copy(update={"language": language})
+    return [*allowed, recipe.shape, *(stage for _, stage in asked if stage is not None), *compared]
 
 
 def measured_language(recipe: DocumentsRecipe) -> tuple[str, ...]:

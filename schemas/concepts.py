@@ -9,7 +9,14 @@ ENTRY = (
     field("language", pa.string(), "ISO 639-1 code of the list that it comes from", nullable=False),
 )
 
-LEXICON = pa.schema([*ENTRY, field("source", pa.string(), "the list that it comes from", nullable=False)])
+LEXICON = pa.schema(
+    [
+        *ENTRY,
+        field("source", pa.string(), "the list that it comes from", nullable=False),
+        field("licence", pa.string(), "of that list, as an SPDX identifier; empty where nobody said", nullable=False),
+        field("forms", pa.list_(pa.string()), "other ways to write it, normalised: plurals, cases", nullable=False),
+    ]
+)
 
 CONCEPT_COUNTS = pa.schema(
     [*ENTRY, field("count", pa.int64(), "texts that name it, each once", unit="texts", nullable=False)]
@@ -19,6 +26,18 @@ KEEP_PROBABILITY = pa.schema(
     [
         field("row_id", pa.string(), "the pair", nullable=False),
         field("keep_probability", pa.float64(), "P = 1 - Π(1 - min(1, t / count)) over its entries", nullable=False),
+        field("balanced", pa.bool_(), "whether the lexicon covers its language; P is 1 where not", nullable=False),
+    ]
+)
+
+CONCEPT_COVERAGE = pa.schema(
+    [
+        field("concept_language", pa.string(), "ISO 639-1, or und where nobody knows it", nullable=False),
+        field("entries", pa.int64(), "entries of the lexicon in that language", nullable=False),
+        field("captions", pa.int64(), "captions in that language", nullable=False),
+        field("matched", pa.int64(), "of them, those that name an entry of any language", nullable=False),
+        field("coverage", pa.float64(), "matched / captions", nullable=False),
+        field("covered", pa.bool_(), "whether concept balance applies to them", nullable=False),
     ]
 )
 

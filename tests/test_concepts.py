@@ -173,9 +173,10 @@ def test_both_ways_to_bring_the_probability_keep_the_same(tmp_path: Path) -> Non
     write_lexicon(LEXICON, Path(path))
     pairs = pairs_of(long_tailed(300))
     limits = Limits({"en": 20})
-    table = KeepProbability(path, limits)(pairs)
+    table = KeepProbability(path, limits, by_language=False)(pairs)
     assert table.schema.equals(KEEP_PROBABILITY)
-    joined = ConceptBalance(limits=limits)(pairs.append_column("keep_probability", table["keep_probability"]))
+    probable = pairs.append_column("keep_probability", table["keep_probability"])
+    joined = ConceptBalance(limits=limits)(probable.append_column("balanced", table["balanced"]))
     counts = ConceptCounts(path)(pairs)
     assert counts.schema.equals(CONCEPT_COUNTS)
     from_file = balanced(pairs, counts, tmp_path, 20)
@@ -185,6 +186,7 @@ def test_both_ways_to_bring_the_probability_keep_the_same(tmp_path: Path) -> Non
 
 def test_a_pair_whose_probability_is_not_known_is_an_error() -> None:
     pairs = pairs_of([["thing01"]]).append_column("keep_probability", pa.array([None], pa.float64()))
+    pairs = pairs.append_column("balanced", pa.array([None], pa.bool_()))
     with pytest.raises(StageError, match="made for other pairs"):
         ConceptBalance()(pairs)
 
@@ -230,8 +232,10 @@ def test_other_languages_get_the_t_of_the_same_tail_share() -> None:
     assert Limits({"en": 50, "th": 7}, tail_share=0.1).of(counts) == {"en": 50, "zh": 8, "th": 7}
     p = keep_probability(listed([["zh3"], ["en3"], ["en1", "en2"]]), counts, Limits({"en": 50}).of(counts))
     assert p.tolist() == [pytest.approx(1 / 90), pytest.approx(50 / 885), 1]
-    with pytest.raises(RecipeError, match="no t for 'en', and no matches of 'de'"):
-        Limits({"de": 50}, reference="de").of(counts)
+    # No caption names a German entry: there is no share to take, and German's t is that of all.
+    assert Limits({"de": 50}, reference="de").of(counts) == {"de": 50, "en": 50, "zh": 50, "th": 50}
+    with pytest.raises(RecipeError, match="no t for 'en', and none for the reference 'de'"):
+        Limits({"th": 50}, reference="de").of(counts)
     for wrong in ({"given": {"en": 0}}, {"tail_share": 1.5}):
         with pytest.raises(RecipeError):
             Limits(**wrong)  # type: ignore[arg-type]
@@ -274,7 +278,7 @@ def balanced_run(store: Store, target: float, runner: Runner | None = None) -> d
     nodes = (
         Listing("listing", captions()),
         Map("matched", "listing", (MatchConcepts(),), unit),
-        Reduce("probability", "matched", KeepProbability(limits=limits)),
+        Reduce("probability", "matched", KeepProbability(limits=limits, by_language=False)),
         Map("balanced", "matched", (ConceptBalance(limits=limits),), unit, joins=("probability",)),
     )
     version, _ = run_toy(Pipeline("pairs", nodes), store, runner)

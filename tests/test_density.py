@@ -122,10 +122,11 @@ def test_a_larger_quota_only_adds_and_order_does_not_matter(seed: int, chance: A
     assert np.array_equal(shuffled, kept[places])
 
 
-def test_scores_of_different_scales_count_by_their_weights_and_none_is_lowest() -> None:
+def test_scores_of_different_scales_count_by_their_weights_and_none_does_not_count() -> None:
     columns = {"quality": np.array([1e6, 2e6, np.nan, 3e6]), "similarity": np.array([0.3, 0.2, 0.2, 0.1])}
-    assert combined_score(columns, {"quality": 1.0}).tolist() == [0.375, 0.625, 0.125, 0.875]
-    assert combined_score(columns, {"quality": 1.0, "similarity": 3.0}).tolist() == [0.75, 0.53125, 0.40625, 0.3125]
+    assert combined_score(columns, {"quality": 1.0}).tolist() == pytest.approx([1 / 6, 3 / 6, 0, 5 / 6])
+    both = combined_score(columns, {"quality": 1.0, "similarity": 3.0}).tolist()
+    assert both == pytest.approx([(1 / 6 + 3 * 0.875) / 4, (0.5 + 3 * 0.5) / 4, 0.5, (5 / 6 + 3 * 0.125) / 4])
     with pytest.raises(ValueError, match="weights"):
         combined_score(columns, {"quality": -1.0})
 

@@ -259,3 +259,23 @@ def test_a_stage_knows_its_engine_and_another_place_changes_nothing(tmp_path: Pa
     there = with_column(rows, "place", [{"path": str(moved), "format": "file"}], PLACE)
     assert outcomes(EmbedImage(TINY)(rows)) == ["MediaError"]
     assert outcomes(EmbedImage(TINY)(there)) == [None]
+
+
+def test_pairs_in_languages_that_the_checkpoint_does_not_read_are_not_judged() -> None:
+    unit = pa.array([[1.0, 0.0]] * 5, pa.list_(pa.float32()))
+    away = pa.array([[0.0, 1.0]] * 5, pa.list_(pa.float32()))
+    rows = pa.table(
+        {
+            "image_embedding": unit,
+            "text_embedding": away,
+            "language": ["en", "th", None, None, None],
+            "caption_language": ["en", "en", "th", "th", None],
+            "caption_language_confidence": [1.0, 1.0, 0.99, 0.4, 0.0],
+        }
+    )
+    out = PairCheck(Brightness(), languages=("en",), measured="caption")(rows)
+    judged = [decision is not None for decision in out["decision"].to_pylist()]
+    assert judged == [True, False, False, True, True]
+    assert [value is not None for value in out["similarity"].to_pylist()] == judged
+    everything = PairCheck(Brightness())(rows)
+    assert everything["decision"].null_count == 0

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from curation.diversity.density import combined_score
 from curation.documents.layout import DocumentLayout, document_json
 from curation.documents.picture_tar import GatherPictures
 from curation.documents.reassembly import Reassemble, WholeDocuments
@@ -227,5 +228,16 @@ def test_a_large_sharp_picture_and_a_text_without_repetition_are_good_nodes() ->
 
 
 def test_knowledge_does_not_grow_by_saying_the_same_again() -> None:
-    documents = pa.table({"concepts": [["cat", "dog"], ["cat", "dog"], [], None], "words": [16, 64, 9, 0]})
+    concepts = [["cat", "dog"], ["cat", "dog"], [], None]
+    documents = pa.table({"concepts": concepts, "words": [16, 64, 9, 0], "language": ["en", "en-GB", None, "en"]})
     assert Knowledge()(documents)["knowledge"].to_pylist() == [0.5, 0.25, 0.0, None]
+
+
+def test_documents_in_a_language_that_the_lexicon_does_not_cover_have_no_knowledge_and_lose_nothing_by_it() -> None:
+    concepts = [["cat", "dog"], ["cat"], [], []]
+    documents = pa.table({"concepts": concepts, "words": [16, 16, 16, 16], "language": ["en", "zh", "es", "en"]})
+    knowledge = Knowledge()(documents)["knowledge"]
+    assert knowledge.to_pylist() == [0.5, 0.25, None, 0.0]
+    columns = {"knowledge": knowledge.to_numpy(), "quality": np.array([0.9, 0.9, 0.9, 0.9])}
+    score = combined_score(columns, {"knowledge": 1.0, "quality": 1.0})
+    assert score[2] == 0.5 > score[3]

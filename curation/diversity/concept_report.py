@@ -27,19 +27,22 @@ from schemas.concepts import CONCEPT_BALANCE, TAIL_COVERAGE
 class ConceptReport(LexiconStage):
     """What the draw of `ConceptBalance` of the same seed does to each entry (CONCEPT_BALANCE); a reduce to look at.
 
-    It reads the probabilities that `KeepProbability` of the same lexicon and limits has found.
+    It reads the probabilities that `KeepProbability` of the same lexicon and limits has found. Pairs that are not
+    balanced, since the lexicon does not cover their language, have no part in it.
     """
 
     limits: Limits = field(default_factory=Limits)
     seed: int = 0
 
-    reads = ("concepts", "keep_probability")
+    version = 2
+    reads = ("concepts", "keep_probability", "balanced")
     writes = tuple(CONCEPT_BALANCE.names)
 
     def fingerprint(self) -> str:
         return digest([super().fingerprint(), KeepProbability(self.lexicon, self.limits).fingerprint()])
 
     def __call__(self, pairs: pa.Table) -> pa.Table:
+        pairs = pairs.filter(pairs["balanced"])
         counts = concept_counts(pairs["concepts"], load_lexicon(self.lexicon))
         probabilities = pairs["keep_probability"].to_numpy()
         kept = is_drawn(probabilities, concept_draws(pairs["row_id"].to_pylist(), self.seed))

@@ -32,13 +32,17 @@ STARTER = "starter"
 LexiconPath = Annotated[str, PathKey(words=(STARTER,))]
 """The type of a key that names a lexicon: "starter", or the path of a Parquet file."""
 
+UNDETERMINED = "und"
+"""ISO 639-2 for texts whose language nobody knows."""
+
 
 @dataclass(frozen=True)
 class Limits:
     """t per language: how many captions an entry may have before its captions are drawn.
 
     A language that is not `given` gets the t whose tail holds `tail_share` of its matches; where that is None, the
-    share that the tail of the `reference` language holds under its own t (MetaCLIP 2).
+    share that the tail of the `reference` language holds under its own t (MetaCLIP 2). A corpus without a match of the
+    reference has no such tail: then the t of the reference is that of all.
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
@@ -69,12 +73,13 @@ class Limits:
             share = self.tail_share
             if share is None and self.reference in self.given and self.reference in languages:
                 share = tail_share(numbers[languages == self.reference], self.given[self.reference])
-            if share is None:
+            if share is None and self.reference not in self.given:
                 raise RecipeError(
-                    f"no t for {language!r}, and no matches of {self.reference!r} to take a tail share from: "
-                    f"give {language!r} a t, or give tail_share"
+                    f"concepts.limits: no t for {language!r}, and none for the reference {self.reference!r} to take a "
+                    f"tail share from: give {language!r} a t, or give tail_share"
                 )
-            t[language] = float(tail_threshold(numbers[languages == language], share))
+            own = numbers[languages == language]
+            t[language] = t[self.reference] if share is None else float(tail_threshold(own, share))
         return t
 
 
@@ -89,13 +94,13 @@ class LexiconStage(Stage):
         if reason := super().missing():
             return reason
         try:
-            _version(self.lexicon)
+            version_of(self.lexicon)
         except ResourceMissing as error:
             return f"stage {self.name}: {error}"
         return None
 
     def fingerprint(self) -> str:
-        return digest([super().fingerprint(), _version(self.lexicon)])
+        return digest([super().fingerprint(), version_of(self.lexicon)])
 
 
 @dataclass(frozen=True)
@@ -133,17 +138,35 @@ class ConceptCounts(LexiconStage):
 
 @dataclass(frozen=True)
 class KeepProbability(LexiconStage):
-    """The probability to keep each pair of the corpus; a reduce whose table is joined to the pairs by `row_id`."""
+    """The probability to keep each pair of the corpus; a reduce whose table is joined to the pairs by `row_id`.
+
+    Pairs in a language that the lexicon does not cover (`covered`, of the reduce `ConceptCoverage`) are not counted and
+    have probability 1; so do those of unknown language that name no entry. Without `by_language` all are balanced.
+    """
 
     limits: Limits = field(default_factory=Limits)
+    by_language: bool = True
 
-    reads = ("concepts",)
+    version = 2
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("concepts", "concept_language", "covered") if self.by_language else ("concepts",)
+
     writes = tuple(KEEP_PROBABILITY.names)
 
     def __call__(self, pairs: pa.Table) -> pa.Table:
-        counts = concept_counts(pairs["concepts"], load_lexicon(self.lexicon))
-        probabilities = keep_probability(pairs["concepts"], counts, self.limits.of(counts))
-        return pa.Table.from_arrays([pairs["row_id"], pa.array(probabilities)], schema=KEEP_PROBABILITY)
+        named = _lengths(pairs["concepts"]) > 0
+        balanced = np.full(pairs.num_rows, True)
+        if self.by_language:
+            known = np.array(pc.not_equal(pairs["concept_language"], UNDETERMINED), bool)
+            balanced = np.array(pc.fill_null(pairs["covered"], False), bool) & (named | known)
+        concepts = pairs["concepts"].filter(pa.array(balanced))
+        counts = concept_counts(concepts, load_lexicon(self.lexicon))
+        probabilities = np.ones(pairs.num_rows)
+        probabilities[balanced] = keep_probability(concepts, counts, self.limits.of(counts))
+        columns = [pairs["row_id"], pa.array(probabilities), pa.array(balanced)]
+        return pa.Table.from_arrays(columns, schema=KEEP_PROBABILITY)
 
 
 @dataclass(frozen=True)
@@ -151,10 +174,12 @@ class ConceptBalance(Stage):
     """Draw the pairs to keep; who is not drawn is `sampled_out` (`concept_over_represented`), value draw, limit P.
 
     A pair that names no entry is rejected (`no_concept`), as MetaCLIP does, unless `keep_unmatched`. The draw depends
-    on the seed and the pair alone: no sharding changes it, and a higher t only adds pairs.
+    on the seed and the pair alone: no sharding changes it, and a higher t only adds pairs. Pairs that are not
+    `balanced`, since the lexicon does not cover their language, are kept and have no draw.
 
-    P comes as the column `keep_probability` (of the reduce `KeepProbability`), or, where `counts` is the path of a
-    Parquet file of `ConceptCounts`, from it and `limits`. The file's content is part of the fingerprint.
+    P comes as the column `keep_probability` (of the reduce `KeepProbability`, with `balanced`), or, where `counts` is
+    the path of a Parquet file of `ConceptCounts`, from it and `limits`: then all pairs are balanced, so they must be in
+    languages that its lexicon covers. The file's content is part of the fingerprint.
     """
 
     seed: int = 0
@@ -162,9 +187,11 @@ class ConceptBalance(Stage):
     counts: RecipePath = ""
     limits: Limits = field(default_factory=Limits)
 
+    version = 2
+
     @property
     def reads(self) -> tuple[str, ...]:
-        return ("row_id", "concepts") if self.counts else ("row_id", "concepts", "keep_probability")
+        return ("row_id", "concepts") if self.counts else ("row_id", "concepts", "keep_probability", "balanced")
 
     @property
     def writes(self) -> tuple[str, ...]:
@@ -181,12 +208,13 @@ class ConceptBalance(Stage):
             pairs = with_column(pairs, "keep_probability", probabilities)
         if absent := pairs.filter(pc.is_null(pairs["keep_probability"])).num_rows:
             raise StageError(f"{absent} pairs have no keep_probability: it was made for other pairs")
+        balanced = np.full(pairs.num_rows, True) if self.counts else np.array(pairs["balanced"], bool)
         draws = concept_draws(pairs["row_id"].to_pylist(), self.seed)
-        pairs = with_column(pairs, "concept_draw", draws)
+        pairs = with_column(pairs, "concept_draw", pa.array(draws, mask=~balanced))
         if not self.keep_unmatched:
-            pairs = reject(pairs, unmatched, "no_concept")
+            pairs = reject(pairs, unmatched & balanced, "no_concept")
         probabilities = pairs["keep_probability"].to_numpy()
-        out = ~is_drawn(probabilities, draws) & ~unmatched
+        out = ~is_drawn(probabilities, draws) & ~unmatched & balanced
         # Each row has a limit of its own, which `reject` cannot write.
         return mark(pairs, [_sampled_out(*pair) for pair in zip(out, draws, probabilities, strict=True)])
 
@@ -281,7 +309,8 @@ def concept_matcher(lexicon: str) -> ConceptMatcher:
     return _matcher(lexicon, _file_version(lexicon))
 
 
-def _version(lexicon: str) -> str:
+def version_of(lexicon: str) -> str:
+    """The name of what a lexicon finds, by which results are found again."""
     return _lexicon_version(lexicon, _file_version(lexicon))
 
 

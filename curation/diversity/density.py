@@ -103,18 +103,22 @@ def quotas(shares: NDArray[np.float64], sizes: NDArray[np.int64], total: int, le
 def combined_score(columns: Mapping[str, NDArray[np.float64]], weights: Mapping[str, float]) -> NDArray[np.float64]:
     """One score a row, in 0 to 1: the weighted mean of each column's share of rows below (half of those equal).
 
-    So quality, knowledge and similarity need no common scale. NaN counts as the lowest.
+    So quality, knowledge and similarity need no common scale. A row has no part in a column where it is NaN: its mean
+    is over the others, since what could not be judged is neither good nor bad. A row of NaN alone has 0.
     """
     names = [name for name in sorted(weights) if weights[name]]
     if not names or min(weights.values()) < 0:
         raise ValueError("scores need weights that are not negative, and one above 0")
     score = np.zeros(len(columns[names[0]]))
+    total = np.zeros(len(score))
     for name in names:
-        values = np.nan_to_num(columns[name], nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+        judged = ~np.isnan(columns[name])
+        values = np.nan_to_num(columns[name][judged], posinf=np.inf, neginf=-np.inf)
         ordered = np.sort(values)
         below = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
-        score += weights[name] * below / (2 * max(len(values), 1))
-    return score / math.fsum(weights[name] for name in names)
+        score[judged] += weights[name] * below / (2 * max(len(values), 1))
+        total[judged] += weights[name]
+    return np.divide(score, total, out=np.zeros(len(score)), where=total > 0)
 
 
 def select(
@@ -159,8 +163,8 @@ def distance_strata(
 class DensityPruning(Stage):
     """Choose `keep_fraction` of the rows by the complexity of their clusters; a reduce that is joined by row id.
 
-    `score_weights` names columns of numbers, and how much each counts for who is kept inside a cluster; a null is the
-    lowest. Without any, rows of a stratum are taken in order of their ids. Rows of no cluster have no part in it.
+    `score_weights` names columns of numbers, and how much each counts for who is kept inside a cluster; a null does not
+    count. Without any, rows of a stratum are taken in order of their ids. Rows of no cluster have no part in it.
     """
 
     keep_fraction: float = 0.26
@@ -169,6 +173,7 @@ class DensityPruning(Stage):
     strata: int = 10
     score_weights: Mapping[str, float] = field(default_factory=dict)
 
+    version = 2
     writes = ("row_id", "density_kept", "density_quota", "density_score")
     packages = ("numpy",)
 

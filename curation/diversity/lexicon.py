@@ -7,13 +7,14 @@ MetaCLIP (Xu et al. 2023, section 3.1) finds a concept in a text as a substring 
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation.diversity.inflection import forms_by_rule
 from curation.errors import SourceError
 from curation.hashing import bytes_digest, digest
 from curation.text.normalisation import UNSPACED
@@ -21,6 +22,9 @@ from schemas.concepts import LEXICON
 
 NORMALISATION = 1
 """Raised by hand when `normalise` or `spaced` would write the same text otherwise."""
+
+Row = tuple[str, str, str, str, tuple[str, ...]]
+"""Of a lexicon: entry, language, source, licence, forms."""
 
 _NORMALISATION_KEY = b"normalisation"
 _UNSPACED = UNSPACED.pattern[1:-1]
@@ -92,10 +96,17 @@ def _tokens() -> re.Pattern[str]:
     return re.compile(rf"[{_UNSPACED}]+|{letter}+(?:{mark}+{letter}*)*|[^\w\s]")
 
 
-def from_words(lines: Iterable[str], language: str, source: str, max_characters: int = 50) -> pa.Table:
-    """A lexicon of a list, one word or phrase a line; empty lines and lines that begin with "# " are left out."""
+def from_words(
+    lines: Iterable[str], language: str, source: str, max_characters: int = 50, licence: str = ""
+) -> pa.Table:
+    """A lexicon of a list, one word or phrase a line; empty lines and lines that begin with "# " are left out.
+
+    Entries get the forms that the rules of their language give (`inflection`).
+    """
     words = (normalise(line) for line in lines if not line.lstrip().startswith("# "))
-    return _lexicon((word for word in words if len(word) <= max_characters), language, source)
+    return lexicon_of(
+        (word for word in words if len(word) <= max_characters), language, source, licence, inflected=True
+    )
 
 
 def from_titles(
@@ -107,11 +118,12 @@ def from_titles(
     max_words: int = 6,
     dropped_prefixes: Sequence[str] = ("list of ", "lists of ", "index of ", "outline of ", "timeline of "),
     dropped_suffixes: Sequence[str] = ("列表", "一覧"),
+    licence: str = "",
 ) -> pa.Table:
     """A lexicon of a dump of Wikipedia's titles, one a line, with underscores.
 
     Words in brackets at the end, which tell namesakes apart, are dropped. Lists, titles without a letter ("1984") and
-    those that are too short or too long are left out.
+    those that are too short or too long are left out. Titles get no inflected forms: most are names.
     """
 
     def titles() -> Iterator[str]:
@@ -127,11 +139,16 @@ def from_titles(
             if any(map(str.isalpha, title)):
                 yield title
 
-    return _lexicon(titles(), language, source)
+    return lexicon_of(titles(), language, source, licence)
 
 
 def from_vocabulary(
-    strings: Iterable[str], language: str, source: str, min_characters: int = 2, max_characters: int = 50
+    strings: Iterable[str],
+    language: str,
+    source: str,
+    min_characters: int = 2,
+    max_characters: int = 50,
+    licence: str = "",
 ) -> pa.Table:
     """A lexicon of a spaCy vocabulary (`nlp.vocab.strings`): words of letters, with inner hyphens and apostrophes.
 
@@ -139,39 +156,79 @@ def from_vocabulary(
     whatever holds an underscore, a digit or another sign; a label in plain letters ("NOUN") stays.
     """
     words = (normalise(text) for text in strings if "_" not in text and not _SHAPE.fullmatch(text))
-    wanted = (
-        word
-        for word in words
-        if min_characters <= len(word) <= max_characters
-        and word[0] not in "-'"
-        and word[-1] not in "-'"
-        and _tokens().fullmatch(word.replace("-", "").replace("'", "").replace(" ", ""))
-        and not any(map(str.isdigit, word))
-    )
-    return _lexicon(wanted, language, source)
+    wanted = (word for word in words if min_characters <= len(word) <= max_characters and is_word(word))
+    return lexicon_of(wanted, language, source, licence, inflected=True)
+
+
+def is_word(text: str) -> bool:
+    """Whether a normalised text is a word of letters, or several, with no more than inner hyphens and apostrophes."""
+    if not text or text[0] in "-'" or text[-1] in "-'" or any(map(str.isdigit, text)):
+        return False
+    return _tokens().fullmatch(text.replace("-", "").replace("'", "").replace(" ", "")) is not None
+
+
+def lexicon_of(
+    entries: Iterable[str], language: str, source: str, licence: str = "", *, inflected: bool = False
+) -> pa.Table:
+    """A lexicon of normalised entries.
+
+    Args:
+        inflected: with the forms that the rules of the language give.
+    """
+    rows: list[Row] = []
+    for entry in entries:
+        if _is_text(entry):
+            rows.append((entry, language, source, licence, forms_by_rule(entry, language) if inflected else ()))
+    return merge([_table(rows)])
 
 
 def merge(lexicons: Iterable[pa.Table]) -> pa.Table:
     """One lexicon of several. Entries that are found alike are one; the first lexicon that has it names its language.
 
-    Rows are in order of their entries, so the order within the lists does not matter.
+    Rows are in order of their entries, so the order within the lists does not matter. An entry has the forms that any
+    list of its language has for it.
     """
-    found: dict[str, tuple[str, str, str]] = {}
+    found: dict[str, Row] = {}
     for lexicon in lexicons:
-        columns = (lexicon[name].to_pylist() for name in LEXICON.names)
-        for row in sorted(zip(*columns, strict=True)):
-            if key := pattern(row[0]):
-                found.setdefault(key, row)
+        for row in sorted(_rows(lexicon)):
+            if not (key := pattern(row[0])):
+                continue
+            first = found.setdefault(key, row)
+            if first is not row and first[1] == row[1] and (more := set(row[4]) - set(first[4])):
+                found[key] = (*first[:4], tuple(sorted({*first[4], *more})))
     return _table(sorted(found.values()))
 
 
+def with_forms(lexicon: pa.Table, forms: Mapping[str, Mapping[str, Sequence[str]]], source: str) -> pa.Table:
+    """A lexicon whose entries have more forms: by language, by entry.
+
+    Args:
+        source: what is added to the source of entries in those languages.
+    """
+    rows: list[Row] = []
+    for entry, language, origin, licence, known in _rows(lexicon):
+        more = {normalise(form) for form in forms.get(language, {}).get(entry, ())} - {*known, entry, ""}
+        origin = f"{origin}, {source}" if forms.get(language) else origin
+        rows.append((entry, language, origin, licence, tuple(sorted({*known, *more}))))
+    return _table(rows)
+
+
 def write_lexicon(lexicon: pa.Table, path: Path) -> None:
-    """Store a lexicon as Parquet, with the version of the normalisation that its entries went through."""
-    pq.write_table(lexicon.cast(LEXICON.with_metadata(_metadata())), path)
+    """Store a lexicon as Parquet, with the version of the normalisation that its entries went through.
+
+    Raises:
+        SourceError: it cannot be written there.
+    """
+    try:
+        pq.write_table(lexicon.cast(LEXICON.with_metadata(_metadata())), path)
+    except OSError as error:
+        raise SourceError(f"lexicon {path} cannot be written: {error}") from error
 
 
 def read_lexicon(path: Path) -> pa.Table:
     """Load a lexicon: one that `write_lexicon` stored, or any Parquet table with text columns entry and language.
+
+    Entries of a table that has no `forms` get those of the rules.
 
     Raises:
         SourceError: it is not there, or has no such columns.
@@ -181,28 +238,52 @@ def read_lexicon(path: Path) -> pa.Table:
         missing = [name for name in ("entry", "language") if name not in table.column_names]
         if missing:
             raise SourceError(f"lexicon {path}: no column {' and '.join(missing)}; a lexicon has entry and language")
-        if (table.schema.metadata or {}).get(_NORMALISATION_KEY) == _metadata()[_NORMALISATION_KEY]:
+        current = (table.schema.metadata or {}).get(_NORMALISATION_KEY) == _metadata()[_NORMALISATION_KEY]
+        if current and set(LEXICON.names) <= set(table.column_names):
             return table.select(LEXICON.names).cast(LEXICON.with_metadata(_metadata())).combine_chunks()
-        rows = table.select(["entry", "language"]).cast(pa.schema([(n, pa.string()) for n in ("entry", "language")]))
+        texts = [name for name in LEXICON.names if name != "forms"]
+        for name in set(texts) - set(table.column_names):
+            table = table.append_column(name, pa.repeat(path.name if name == "source" else "", table.num_rows))
+        rows = table.select(texts).cast(pa.schema([(name, pa.string()) for name in texts])).to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"lexicon {path} cannot be read: {error}") from error
-    entries = [(entry, language or "") for entry, language in zip(*(c.to_pylist() for c in rows.columns), strict=True)]
-    return merge([_table([(normalise(entry), language, path.name) for entry, language in entries if entry])])
+    parts: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        if row["entry"]:
+            of = (row["language"] or "", row["source"] or "", row["licence"] or "")
+            parts.setdefault(of, []).append(normalise(row["entry"]))
+    return merge(lexicon_of(entries, *of, inflected=True) for of, entries in parts.items())
+
+
+def lexicon_languages(lexicon: pa.Table) -> dict[str, int]:
+    """How many entries a lexicon has of each language, by its code."""
+    counted = lexicon.group_by("language").aggregate([([], "count_all")]).sort_by("language").to_pylist()
+    return {row["language"]: row["count_all"] for row in counted}
+
+
+def lexicon_sources(lexicon: pa.Table) -> list[tuple[str, str, int]]:
+    """The lists that a lexicon was made of: name, licence ("" where nobody said one), entries."""
+    counted = lexicon.group_by(["source", "licence"]).aggregate([([], "count_all")])
+    rows = counted.sort_by([("source", "ascending"), ("licence", "ascending")]).to_pylist()
+    return [(row["source"], row["licence"], row["count_all"]) for row in rows]
 
 
 def lexicon_version(lexicon: pa.Table) -> str:
-    """The name of what a lexicon finds: a hash of its entries, languages, normalisation and Unicode's version."""
+    """The name of what a lexicon finds: a hash of its entries, languages, forms, and how texts are normalised."""
     columns = ("\n".join(lexicon[name].to_pylist()).encode() for name in ("entry", "language"))
-    return digest([NORMALISATION, unicodedata.unidata_version, *map(bytes_digest, columns)])
+    forms = "\n".join("\t".join(forms) for forms in lexicon["forms"].to_pylist()).encode()
+    return digest([NORMALISATION, unicodedata.unidata_version, *map(bytes_digest, (*columns, forms))])
 
 
-def _lexicon(entries: Iterable[str], language: str, source: str) -> pa.Table:
-    return merge([_table([(entry, language, source) for entry in entries if _is_text(entry)])])
+def _rows(lexicon: pa.Table) -> Iterator[Row]:
+    columns = [lexicon[name].to_pylist() for name in LEXICON.names]
+    columns[-1] = list(map(tuple, columns[-1]))
+    return zip(*columns, strict=True)
 
 
-def _table(rows: Sequence[tuple[str, str, str]]) -> pa.Table:
+def _table(rows: Sequence[Row]) -> pa.Table:
     columns = list(zip(*rows, strict=True)) or [()] * len(LEXICON)
-    arrays = [pa.array(column, pa.string()) for column in columns]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, LEXICON, strict=True)]
     return pa.Table.from_arrays(arrays, schema=LEXICON.with_metadata(_metadata()))
 
 

@@ -16,6 +16,6 @@ LISTS = {language: Path(__file__).parent / "lexicons" / f"{language}.txt" for la
 def starter_lexicon() -> pa.Table:
     """Its table (`schemas.concepts.LEXICON`)."""
     return merge(
-        from_words(path.read_text(encoding="utf-8").splitlines(), language, source="starter")
+        from_words(path.read_text(encoding="utf-8").splitlines(), language, source="starter", licence="Apache-2.0")
         for language, path in LISTS.items()
     )

@@ -6,8 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.ranges import Positive
-from curation.stage import Stage, with_column
+from curation.diversity.concepts import STARTER, load_lexicon, version_of
+from curation.diversity.coverage import Coverage
+from curation.diversity.lexicon import lexicon_sources
+from curation.hashing import digest
+from curation.ranges import Count, Positive
+from curation.stage import Reference, Stage, with_column
+from curation.text.normalisation import base_language
 from schemas.documents import IMAGE
 
 REPETITION = ("text_character_repetition", "text_word_repetition", "text_looped_share")
@@ -45,13 +50,34 @@ class Knowledge(Stage):
 
     It is Guiraud's index of its concepts: different entries of the lexicon that its texts name, over the root of its
     words, so that length alone is no merit. Whether what is said of them is true, or new, it does not see.
+    It is null for a document in a language that the lexicon does not cover: `min_entries` of its entries.
     """
 
-    reads = ("concepts", "words")
+    lexicon: str = STARTER
+    min_entries: Count = Coverage.min_entries
+
+    version = 2
+    reads = ("concepts", "words", "language")
     writes = ("knowledge",)
 
+    def fingerprint(self) -> str:
+        return digest([super().fingerprint(), version_of(self.lexicon)])
+
+    def references(self) -> list[Reference]:
+        covered = ", ".join(self.languages())
+        covers = f"measures knowledge of documents in {covered}; for those in other languages it does not count"
+        sources = lexicon_sources(load_lexicon(self.lexicon))
+        return [Reference(f"lexicon: {source}", terms or "not stated", covers) for source, terms, _ in sources]
+
+    def languages(self) -> list[str]:
+        """Those that the lexicon covers."""
+        return list(Coverage(min_entries=self.min_entries).languages_of(load_lexicon(self.lexicon)))
+
     def __call__(self, documents: pa.Table) -> pa.Table:
+        covered = {*self.languages(), ""}
+        known = [base_language(code) in covered for code in documents["language"].to_pylist()]
         named = pc.list_value_length(documents["concepts"]).cast(pa.float64())
+        named = pc.if_else(pa.array(known, pa.bool_()), named, pa.scalar(None, pa.float64()))
         words = pc.max_element_wise(documents["words"], 1).cast(pa.float64())
         return with_column(documents, "knowledge", pc.divide(named, pc.sqrt(words)))
 

@@ -37,6 +37,10 @@ class LanguageIdentifier(Engine):
     def identify(self, texts: Sequence[str]) -> list[Identified]:
         """One entry per text, in their order; each depends on its own text alone."""
 
+    @abstractmethod
+    def knows(self, language: str) -> bool:
+        """Whether it can find this language of ISO 639-1; a text in any other is taken for one that it knows."""
+
 
 _VARIETIES = {
     **dict.fromkeys(("wuu", "yue"), "zh"),
@@ -98,6 +102,9 @@ class LangId(LanguageIdentifier):
         }
         model.set_languages(list(languages))
         return model, languages
+
+    def knows(self, language: str) -> bool:
+        return language in loaded(self)[1].values()
 
     def identify(self, texts: Sequence[str]) -> list[Identified]:
         model, languages = loaded(self)

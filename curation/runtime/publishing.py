@@ -14,6 +14,7 @@ from curation.engines.engine import Engine
 from curation.hashing import bytes_digest, digest
 from curation.runtime.nodes import Pack, Pipeline
 from curation.runtime.run import Run, Runner, Watcher
+from curation.stage import Reference, Stage
 from curation.store.dataset_card import Counts, EngineUse, FunnelRow, SourceTerms, Subset, dataset_card
 from curation.store.layout import Amount
 from curation.store.objects import Store
@@ -33,6 +34,9 @@ from curation.store.versions import (
 )
 from curation.store.withdrawals import WithdrawnSince, withdrawn_from
 from schemas.ledger import FAILED, KEPT, REJECTED, SAMPLED_OUT
+
+COVERAGE = "concept_coverage"
+"""The reduce whose table stands on the card."""
 
 
 def run_and_publish(
@@ -105,7 +109,10 @@ def publish_run(
         number=0,
         parent=newest.number if newest else None,
         recipe=recipe,
-        engines=[engine_record(pipeline, engine) for engine in pipeline.engines()],
+        engines=[
+            *(engine_record(pipeline, engine) for engine in pipeline.engines()),
+            *(reference_record(stage, reference) for stage in pipeline.stages() for reference in stage.references()),
+        ],
         nodes=nodes,
         shards=shard_records(packs),
         limit=limit,
@@ -213,6 +220,19 @@ def engine_record(pipeline: Pipeline, engine: Engine) -> dict[str, Any]:
     }
 
 
+def reference_record(stage: Stage, reference: Reference) -> dict[str, Any]:
+    """What a version says of a list that rows were judged by; it stands among the engines."""
+    return {
+        "engine": reference.name,
+        "role": stage.name,
+        "fingerprint": digest([reference.name, reference.licence, reference.covers]),
+        "repeatable": True,
+        "code_licence": "",
+        "weights_licence": reference.licence,
+        "limits": reference.covers,
+    }
+
+
 def shelf_record(shelf: Pack) -> ShelfRecord:
     """What a version says of a pack."""
     layout = shelf.layout
@@ -265,6 +285,7 @@ def version_files(version: Version, packs: Sequence[Receipt], store: Store) -> d
         subsets=subsets,
         sources=[terms for shelf in version.shelves for terms in _terms(version, shelf, store)],
         engines=[_use(engine) for engine in version.engines],
+        coverage=_coverage(version, store),
         funnel=[row for node in version.nodes for row in funnel_rows(node)],
         recipe=yaml.safe_dump(version.recipe, sort_keys=False, allow_unicode=True),
     ).encode()
@@ -346,6 +367,15 @@ def _terms(version: Version, shelf: ShelfRecord, store: Store) -> list[SourceTer
         mine = rows.filter(pc.and_(_equals(rows["licence"], licence), _equals(rows["consent"], consent)))
         found.append(SourceTerms(licence, consent, _counts(mine, amounts)))
     return found
+
+
+def _coverage(version: Version, store: Store) -> list[dict[str, Any]]:
+    """Per language, how much the lexicon of a concept balance covers; nothing where there was none."""
+    return [
+        row
+        for receipt in version.receipts(COVERAGE)
+        for row in read_part_table(store, receipt.files["table"]).to_pylist()
+    ]
 
 
 def _equals(column: pa.ChunkedArray, value: str | None) -> pa.ChunkedArray:

@@ -92,12 +92,14 @@ def dataset_card(
     engines: Sequence[EngineUse],
     funnel: Sequence[FunnelRow],
     recipe: str,
+    coverage: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """README.md of a version. Whatever strangers wrote (licences, consents, reasons) is text in it, never markup.
 
     Args:
         subsets: the first one is what `load_dataset(folder)` loads when none is named.
         recipe: the resolved recipe, as YAML.
+        coverage: per language, how much the lexicon of a concept balance covers (`schemas.concepts.CONCEPT_COVERAGE`).
     """
     for subset in subsets:
         _check_names(subset)
@@ -111,7 +113,10 @@ def dataset_card(
         "## Licences and consent of the sources",
         _table(("licence", "consent", *(sources[0].counts if sources else ())), map(_terms_row, sources)),
         "## Engines",
-        _table(("role", "engine", "licence of code", "licence of weights", "limits"), map(_engine_row, engines)),
+        _table(
+            ("role", "engine or list", "licence of code", "of weights or data", "limits"), map(_engine_row, engines)
+        ),
+        *_coverage_section(coverage),
         "## Funnel",
         _table(("node", "in", "made", "kept", "rejected", "sampled out", "failed"), map(_funnel_row, funnel)),
         "## Recipe",
@@ -269,7 +274,19 @@ def _terms_row(terms: SourceTerms) -> list[str]:
 
 
 def _engine_row(use: EngineUse) -> list[str]:
-    return [use.role, use.label, use.code_licence, use.weights_licence or "no weights", use.limits]
+    return [use.role, use.label, use.code_licence or "no code", use.weights_licence or "no weights", use.limits]
+
+
+def _coverage_section(coverage: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not coverage:
+        return []
+    headings = ("language", "entries", "captions", "name an entry", "share", "concept balance")
+    rows = []
+    for row in coverage:
+        done = "applied" if row["covered"] else "not applied: kept as they are"
+        counts = (str(row[name]) for name in ("entries", "captions", "matched"))
+        rows.append((row["concept_language"], *counts, f"{row['coverage']:.3f}", done))
+    return ["## Languages of concepts", _table(headings, rows)]
 
 
 def _funnel_row(row: FunnelRow) -> list[str]:

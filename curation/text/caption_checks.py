@@ -16,11 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.engines.language_identification import AnyLanguageIdentifier, Identified, LangId
+from curation.errors import RecipeError
 from curation.hashing import digest, file_digest
 from curation.paths import RecipePath
 from curation.stage import Stage, reject, with_column
 from curation.text.boilerplate import boilerplate
 from curation.text.flagged_words import flagged_words_share, read_flagged_words
+from curation.text.languages import known_language
+from curation.text.normalisation import base_language
 from curation.text.scripts import (
     LATIN,
     latin_is_names,
@@ -204,6 +207,9 @@ class CaptionLanguage(CaptionCheck):
     what it is not surely: where one unwanted language has more than `max_unwanted`. Clauses of at least
     `min_clause_letters` that are in another language than the whole, at `min_clause_confidence`, make it mixed.
     OBELICS keeps paragraphs of which fastText is sure to .8; that is `min_confidence`, off by default.
+
+    An identifier takes a text in a language that it does not know for one that it knows. So where the source says such
+    a language (`source_language`), its word stands, and nothing is measured.
     """
 
     measures: ClassVar[dict[str, pa.DataType]] = {
@@ -221,11 +227,23 @@ class CaptionLanguage(CaptionCheck):
     max_other_share: float = 0.3
     min_clause_letters: int = 24
     min_clause_confidence: float = 0.95
+    source_language: str | None = None
+    """The column with what the source says, where there is one."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (*super().reads, *([self.source_language] if self.source_language else []))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         texts = self.texts(rows)
+        codes = rows[self.source_language].to_pylist() if self.source_language else [None] * rows.num_rows
+        strange = {code for code in set(codes) if code and not self.identifier.knows(base_language(code))}
         found = self.identifier.identify(texts)
-        clauses = [self.clauses(text) for text in texts]
+        found = [
+            Identified({base_language(code): 1.0}) if code in strange else one
+            for one, code in zip(found, codes, strict=True)
+        ]
+        clauses = [[] if code in strange else self.clauses(text) for text, code in zip(texts, codes, strict=True)]
         flat = iter(self.identifier.identify([clause for several in clauses for clause in several]))
         parts = [[(clause, next(flat)) for clause in several] for several in clauses]
         rows = self.with_measures(rows, [self.compare(*pair) for pair in zip(found, parts, strict=True)])
@@ -236,6 +254,19 @@ class CaptionLanguage(CaptionCheck):
         confidence = rows[f"{self.column}_language_confidence"]
         unsure = pc.less(confidence, self.min_confidence)
         return reject(rows, unsure, "language_uncertain", value=confidence, limit=self.min_confidence)
+
+    def require_known(self, key: str) -> None:
+        """Refuse to look for languages of which the identifier knows none: everything would be rejected.
+
+        Raises:
+            RecipeError: naming the key of the recipe.
+        """
+        if not self.languages or self.identifier.missing() or any(map(self.identifier.knows, self.languages)):
+            return
+        raise RecipeError(
+            f"{key}: {self.identifier.label} cannot find {', '.join(self.languages)}, so every text would be rejected; "
+            "say with source.language which language the source is in, or leave the list empty"
+        )
 
     def clauses(self, text: str) -> list[str]:
         """The clauses of a text that are long enough to be told alone; none where there is but one clause."""
@@ -263,7 +294,8 @@ class FlaggedWords(CaptionCheck):
     """Reject captions with words of a list that the recipe gives, as values or as a file of one word a line.
 
     OBELICS' limit of .01 means, in a caption, any flagged word. The project ships no list: without one nothing is
-    rejected.
+    rejected. A word of one language may be harmless in another: where `languages` says what the list is of, texts that
+    are known to be in another are not judged, and have no share.
     """
 
     measures: ClassVar[dict[str, pa.DataType]] = {"flagged_share": pa.float64()}
@@ -271,10 +303,25 @@ class FlaggedWords(CaptionCheck):
     max_share: float = 0.01
     words: tuple[str, ...] = ()
     words_path: RecipePath | None = None
+    languages: tuple[str, ...] = ()
+    measured_column: str | None = None
+    """The column of texts whose language `CaptionLanguage` has measured, for texts of which no source says it."""
+    min_confidence: float = 0.9
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        measured = [f"{self.measured_column}_{what}" for what in ("language", "language_confidence")]
+        known = ["language", *(measured if self.measured_column else [])]
+        return (*super().reads, *(known if self.languages else []))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         words = (*self.words, *(read_flagged_words(self.words_path) if self.words_path else ()))
-        rows = self.with_measures(rows, [{"flagged_share": flagged_words_share(t, words)} for t in self.texts(rows)])
+        shares: list[float | None] = [flagged_words_share(text, words) for text in self.texts(rows)]
+        if self.languages:
+            known = known_language(rows, "language", self.measured_column, self.min_confidence).to_pylist()
+            judged = [code is None or code in self.languages for code in known]
+            shares = [share if ours else None for share, ours in zip(shares, judged, strict=True)]
+        rows = self.with_measures(rows, [{"flagged_share": share} for share in shares])
         return self.reject_over(rows, "flagged_share", self.max_share, "flagged_words")
 
     def missing(self) -> str | None:

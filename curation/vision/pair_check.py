@@ -17,7 +17,9 @@ from curation.diversity.clusters import embedding_matrix
 from curation.engines.image_text_embedding import ImageTextEmbedder, Picture, Vectors, cosines
 from curation.errors import EngineMissing, MediaError, RecipeError
 from curation.media.images import decode_image
+from curation.ranges import Share
 from curation.stage import Stage, fail, reject, with_column
+from curation.text.languages import known_language
 from curation.vision.image_checks import ALL_FORMATS, Format
 from curation.vision.pictures import LOCATORS, failed, pictures_of
 
@@ -122,13 +124,24 @@ class PairCheck(Stage):
     keeps the data varied. For SigLIP ViT-B-16 (exp(t') about 117, b about -13) sigma passes a half only at a cosine of
     .11, which many good captions do not reach; .05 is a sigma of some .001. Other checkpoints need another limit: look
     at how `similarity` is spread before you set it.
+
+    A checkpoint that was trained on English says nothing of a Thai caption. Where `languages` lists those that it
+    reads, pairs in any other have no similarity and are not judged; those of unknown language are.
     """
 
     engine: ImageTextEmbedder
     min_cosine: float | None = 0.05
     min_probability: float | None = None
+    languages: tuple[str, ...] = ()
+    measured: str | None = None
+    """The column of texts whose language `CaptionLanguage` has measured, for texts of which no source says it."""
+    min_confidence: Share = 0.9
 
-    reads = ("image_embedding", "text_embedding")
+    @property
+    def reads(self) -> tuple[str, ...]:
+        measures = (f"{self.measured}_language", f"{self.measured}_language_confidence") if self.measured else ()
+        return ("image_embedding", "text_embedding", *(("language", *measures) if self.languages else ()))
+
     writes = ("similarity", "match_probability", "checkpoint")
     packages = ("numpy",)
 
@@ -145,8 +158,10 @@ class PairCheck(Stage):
             raise EngineMissing(f"stage PairCheck: {checkpoint} has no bias and so no probability; set min_cosine")
         similarity = cosines(images, texts)
         probability = self.engine.match_probability(similarity) if probable else None
-        pairs = with_column(pairs, "similarity", spread(similarity, there))
-        pairs = with_column(pairs, "match_probability", spread(probability, there))
+        judged = self.reads_text(pairs)
+        for name, values in (("similarity", similarity), ("match_probability", probability)):
+            column = spread(values, there)
+            pairs = with_column(pairs, name, pc.if_else(judged, column, pa.scalar(None, column.type)))
         pairs = with_column(pairs, "checkpoint", pa.array([checkpoint] * pairs.num_rows, pa.string()))
         pairs = fail_where_absent(pairs, there)
         for column, limit in (("similarity", self.min_cosine), ("match_probability", self.min_probability)):
@@ -154,6 +169,13 @@ class PairCheck(Stage):
                 value = pairs[column]
                 pairs = reject(pairs, pc.less(value, limit), "pair_mismatch", value=value, limit=limit)
         return pairs
+
+    def reads_text(self, pairs: pa.Table) -> pa.Array:
+        """Of which pairs the checkpoint may know the language."""
+        if not self.languages:
+            return pa.array([True] * pairs.num_rows, pa.bool_())
+        known = known_language(pairs, "language", self.measured, self.min_confidence).to_pylist()
+        return pa.array([code is None or code in self.languages for code in known], pa.bool_())
 
 
 @dataclass(frozen=True)
