@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from posixpath import basename
+from typing import Any
 from urllib.parse import unquote, urlsplit
-
-from lxml import etree, html
 
 from curation.hashing import digest
 
@@ -45,6 +44,8 @@ class GoldPage:
 
 def readability(folder: Path) -> Iterator[GoldPage]:
     """Test pages of mozilla/readability (Apache-2.0): the text and the images that reviewers agreed on."""
+    from lxml import html
+
     for page in sorted((folder / "test" / "test-pages").iterdir()):
         expected = page / "expected.html"
         if expected.is_file():
@@ -105,7 +106,7 @@ def _first_half(name: str) -> bool:
     return int(digest(name)[:8], 16) % 2 == 0
 
 
-def text_of(tree: etree._Element) -> str:
+def text_of(tree: Any) -> str:
     """The text of a tree with spaces between its elements."""
     return " ".join(tree.itertext())
 

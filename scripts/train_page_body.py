@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz.distance import LCSseq
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from benchmarks.page_sets import SETS, WORD, GoldPage
 from curation.media.html_pages import MAX_BLOCKS, MAX_DEPTH
 from curation.media.html_encoding import decode_page

@@ -97,7 +97,7 @@ def decode_page(data: bytes) -> str:
                 continue
             if encoding != "cp1252" or not _garbled(text):
                 return text
-    if _mostly_utf8(data):
+    if _mostly_utf8(data, 0.5 if declared == "utf-8" else 0.8):
         return data.decode("utf-8", "replace")
     if declared not in (None, "utf-8", "cp1252") and _mostly(data, declared):
         return data.decode(declared, "replace")
@@ -153,11 +153,11 @@ def _wide(data: bytes) -> str | None:
     return None
 
 
-def _mostly_utf8(data: bytes) -> bool:
-    """Are at least nine tenths of the high bytes in sequences of UTF-8? A text in another encoding has hardly any."""
+def _mostly_utf8(data: bytes, least: float) -> bool:
+    """Are that many of the high bytes in sequences of UTF-8? A text in another encoding has hardly any by chance."""
     high = len(_HIGH.findall(data))
     within = sum(len(found) for found in _SEQUENCE.findall(data))
-    return high > 0 and within >= 0.9 * high
+    return high > 0 and within >= least * high
 
 
 def _mostly(data: bytes, codec: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.media.html_walk import Picture, Walk
+from curation.media.html_walk import Picture, Text, Walk
 from curation.media.page_features import features, letters
 
 MODEL = Path(__file__).with_name("page_body.onnx")
@@ -26,6 +26,12 @@ LITTLE = 1000
 
 LEAST = 0.2
 """Of a page's text without links, that much is kept at least, if with texts of lower scores."""
+
+CONTEXT = 250
+"""Letters of an element that say where an image in it belongs."""
+
+MOST, SOME = 0.5, 0.2
+"""Shares of those that are kept."""
 
 _OWN_HEADS = frozenset(("article", "main"))
 """A header within one is its own: the heading and the first image."""
@@ -50,7 +56,9 @@ def body_blocks(walk: Walk, dropped: Iterable[str]) -> list[bool]:
         enough = int(np.searchsorted(np.cumsum(plain[order]), LEAST * plain.sum()))
         kept[order[: enough + 1]] = True
         kept &= ~images
-    return _with_images(walk, kept, images)
+    if (heading := _heading(walk, kept)) >= 0:
+        kept[heading] = True
+    return _with_images(walk, kept, images, sizes)
 
 
 def outside_tags(walk: Walk, dropped: Iterable[str]) -> list[bool]:
@@ -113,48 +121,66 @@ def _trees() -> Any:
     return score
 
 
-def _with_images(walk: Walk, kept: NDArray[np.bool_], images: NDArray[np.bool_]) -> list[bool]:
-    """The texts that are kept, and the images that stand among them.
+def _with_images(walk: Walk, kept: NDArray[np.bool_], images: NDArray[np.bool_], sizes: NDArray[np.float64]) -> list[bool]:
+    """The texts that are kept, the images among them, and the captions of those.
 
-    An image does where the texts before and after it are kept, or where one is that shares more of its elements with it
-    than the other; one that leads to another page, with a text that is left out, is a teaser.
+    An image goes with the smallest element around it that has some text: it is kept where most of that text is, or where
+    a good part of it is and the texts next to the image are. One that leads to another page, in an element whose text
+    is left out, is a teaser.
     """
-    if not images.any():
-        return kept.tolist()
     result: list[bool] = kept.tolist()
+    if not images.any():
+        return result
+    elements, places = walk.elements, walk.places
+    letters_in, kept_in = [0.0] * (len(elements) + 1), [0.0] * (len(elements) + 1)
+    for size, keep, place in zip(sizes.tolist(), result, places, strict=True):
+        letters_in[place.element] += size
+        kept_in[place.element] += size * keep
+    for one in range(len(elements) - 1, -1, -1):
+        if elements[one].parent >= 0:
+            letters_in[elements[one].parent] += letters_in[one]
+            kept_in[elements[one].parent] += kept_in[one]
     texts = np.flatnonzero(~images)
+    figures: set[int] = set()
     for one in np.flatnonzero(images).tolist():
+        place = places[one]
+        some = _around(walk, place.element, letters_in, 1)
+        enough = _around(walk, place.element, letters_in, CONTEXT)
+        teaser = place.linked and not place.to_image and some >= 0 and not kept_in[some] and letters_in[some] < CONTEXT
+        share = kept_in[enough] / max(1.0, letters_in[enough]) if enough >= 0 else 1.0
         after = int(np.searchsorted(texts, one))
-        before = int(texts[after - 1]) if after else -1
-        behind = int(texts[after]) if after < len(texts) else -1
-        near = [text for text in (before, behind) if text >= 0]
-        if not near:
-            result[one] = True
-            continue
-        shared = {text: _shared(walk, one, text) for text in near}
-        most = max(shared.values())
-        closest = [text for text in near if shared[text] == most]
-        place = walk.places[one]
-        teaser = place.linked and not place.to_image
-        if all(kept[text] for text in near):
-            result[one] = True
-        elif any(kept[text] for text in closest):
-            result[one] = not teaser or len(closest) == 1
+        beside = [int(text) for text in texts[max(0, after - 1) : after + 1]]
+        near = any(result[text] for text in beside)
+        result[one] = not teaser and (share >= MOST or (share >= SOME and near))
+        if result[one] and (figure := _figure(walk, place.element)) >= 0:
+            figures.add(figure)
+    if figures:
+        for one in texts.tolist():
+            if not result[one] and walk.places[one].tag == "figcaption":
+                result[one] = _figure(walk, places[one].element) in figures
     return result
 
 
-def _shared(walk: Walk, one: int, other: int) -> int:
-    """How deep the innermost element stands that two blocks are both in."""
-    lines = []
-    for block in (one, other):
-        line, at = [], walk.places[block].element
-        while at >= 0:
-            line.append(at)
-            at = walk.elements[at].parent
-        lines.append(line[::-1])
-    depth = 0
-    for first, second in zip(*lines, strict=False):
-        if first != second:
-            break
-        depth += 1
-    return depth
+def _around(walk: Walk, element: int, letters_in: list[float], least: float) -> int:
+    """The innermost element around one, or itself, with so many letters; -1 where none has."""
+    while element >= 0 and letters_in[element] < least:
+        element = walk.elements[element].parent
+    return element
+
+
+def _figure(walk: Walk, element: int) -> int:
+    while element >= 0 and walk.elements[element].tag != "figure":
+        element = walk.elements[element].parent
+    return element
+
+
+def _heading(walk: Walk, kept: NDArray[np.bool_]) -> int:
+    """The place of the heading that the page's title repeats, above the first text that is kept; -1 where there is none."""
+    title = " ".join((walk.title or "").lower().split())
+    first = int(np.argmax(kept)) if kept.any() else 0
+    for one in range(first - 1, -1, -1):
+        block = walk.blocks[one]
+        if walk.places[one].tag == "h1" and isinstance(block, Text):
+            text = " ".join(block.text.lower().split())
+            return one if text in title or title in text else -1
+    return -1
