@@ -216,7 +216,9 @@ def summary(found: dict[str, Any], readers: list[str]) -> dict[str, Any]:
 
 
 def show(found: dict[str, Any]) -> None:
-    print(f"{'set':20} {'reader':24} {'pages':>5} {'prec.':>6} {'recall':>6} {'F1':>6} {'images':>6} {'lost':>4} {'ms':>6}")
+    print(
+        f"{'set':20} {'reader':24} {'pages':>5} {'prec.':>6} {'recall':>6} {'F1':>6} {'images':>6} {'lost':>4}     ms"
+    )
     for name, tallies in [*found["sets"].items(), *found["kinds"].items(), ("overall", found["overall"])]:
         for reader, one in tallies.items():
             if "f1" in one:

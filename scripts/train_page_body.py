@@ -1,7 +1,7 @@
 """Train the trees that tell a page's body (`curation/media/page_body.onnx`) on pages whose body people marked.
 
-Needs `lightgbm`, `onnx` and the extra `documents`; takes the folders of the sets as `benchmarks/pages.py` does, and only
-those pages of them that its figures leave out. The same pages and packages give the same trees.
+Needs `lightgbm`, `onnx` and the extra `documents`; takes the folders of the sets as `benchmarks/pages.py` does, and
+only those pages of them that its figures leave out. The same pages and packages give the same trees.
 
     python scripts/train_page_body.py --wcxb FOLDER --article-extraction FOLDER --readability FOLDER \\
         --newspaper FOLDER --trafilatura FOLDER --out curation/media/page_body.onnx
@@ -19,8 +19,8 @@ from rapidfuzz.distance import LCSseq
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.page_sets import SETS, WORD, GoldPage
-from curation.media.html_pages import MAX_BLOCKS, MAX_DEPTH
 from curation.media.html_encoding import decode_page
+from curation.media.html_pages import MAX_BLOCKS, MAX_DEPTH
 from curation.media.html_walk import Picture, Walk, walk_page
 from curation.media.page_features import features
 
@@ -55,7 +55,7 @@ PARAMETERS = {
 
 
 def aligned(walk: Walk, gold: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Of each block, how many of its words are in the longest common sequence with the gold text, and how many it has."""
+    """Of each block, how many words are in the longest common sequence with the gold text, and how many it has."""
     found: list[str] = []
     owner: list[int] = []
     for place, block in enumerate(walk.blocks):
@@ -114,13 +114,19 @@ def as_onnx(model: dict[str, Any], width: int) -> bytes:
     """LightGBM's trees, as it dumps them, as one operator of ONNX whose sum is the log odds."""
     from onnx import TensorProto, helper
 
-    nodes: dict[str, list[Any]] = {key: [] for key in ("treeids", "nodeids", "featureids", "modes", "values", "true", "false")}
+    nodes: dict[str, list[Any]] = {
+        key: [] for key in ("treeids", "nodeids", "featureids", "modes", "values", "true", "false")
+    }
     leaves: dict[str, list[Any]] = {key: [] for key in ("treeids", "nodeids", "weights")}
 
     def add(tree: int, node: dict[str, Any]) -> int:
         number = len(nodes["nodeids"]) - first
         leaf = "leaf_value" in node
-        values = (tree, number, 0, "LEAF", 0.0) if leaf else (tree, number, node["split_feature"], "BRANCH_LEQ", node["threshold"])
+        values = (
+            (tree, number, 0, "LEAF", 0.0)
+            if leaf
+            else (tree, number, node["split_feature"], "BRANCH_LEQ", node["threshold"])
+        )
         for key, value in zip(("treeids", "nodeids", "featureids", "modes", "values"), values, strict=True):
             nodes[key].append(value)
         place = len(nodes["true"])

@@ -1,4 +1,4 @@
-"""A page's body is kept, whatever it stands in; what stands around it is not. Images keep their place among its texts."""
+"""A page's body is kept, whatever it stands in; what stands around it is not. Images keep their place in it."""
 
 import json
 from pathlib import Path
@@ -7,22 +7,22 @@ import pytest
 
 from curation.media.document_files import read_documents
 from curation.media.html_pages import Page, Picture, Text, decode_page, read_page
-from curation.media.page_body import MODEL, body_scores
 from curation.media.html_walk import walk_page
+from curation.media.page_body import MODEL, body_scores
 
 ENGLISH = [
     "The lamp was lit for the first time in the spring of 1784, when the harbour was still frozen, and the keepers had "
     "carried the oil up by hand for a week.",
-    "It burnt with a round wick, which a Swiss physicist had thought of, and gave as much light as ten candles did; the "
-    "glass around it kept the flame from the wind.",
+    "It burnt with a round wick, which a Swiss physicist had thought of, and gave as much light as ten candles did; "
+    "the glass around it kept the flame from the wind.",
     "Ships that came in from the north saw it from four miles away, so the town's merchants paid for a second one, and "
     "later for a third, before the century was out.",
     "Nobody knows who the keepers were. Their names are not in the books of the harbour, and the house that they lived "
     "in, which stood below the tower, was pulled down in 1840.",
     "What is left of the first lamp hangs in the museum today: the brass ring, two panes of the glass, and a bill for "
     "oil that the town refused to pay.",
-    "Visitors may climb the tower between May and September. The stairs are steep, the view is wide, and the last light "
-    "goes out at eleven, as it has since the war.",
+    "Visitors may climb the tower between May and September. The stairs are steep, the view is wide, and the last "
+    "light goes out at eleven, as it has since the war.",
 ]
 CHINESE = [
     "一七八四年春天，港口还在结冰的时候，灯塔第一次点亮了，守塔人整整一个星期都在用手把灯油搬上塔顶。",
@@ -41,14 +41,15 @@ JAPANESE = [
     "五月から九月まで塔に登ることができる。階段は急だが眺めは広く、最後の明かりは戦後ずっと十一時に消される。",
 ]
 ARABIC = [
-    "أضيء المصباح لأول مرة في ربيع عام 1784، حين كان الميناء لا يزال متجمدا، وكان الحراس قد حملوا الزيت بأيديهم أسبوعا.",
+    "أضيء المصباح لأول مرة في ربيع عام 1784، حين كان الميناء لا يزال متجمدا، وكان الحراس قد حملوا الزيت بأيديهم.",
     "كانت فتيلته مستديرة، وقد فكر فيها فيزيائي سويسري، وكان ضوؤه يعادل عشر شمعات، وكان الزجاج يحمي اللهب من الريح.",
     "كانت السفن القادمة من الشمال تراه من مسافة أربعة أميال، فدفع تجار المدينة ثمن مصباح ثان ثم ثالث قبل نهاية القرن.",
     "لا أحد يعرف من كان الحراس، فأسماؤهم ليست في دفاتر الميناء، والبيت الذي سكنوه تحت البرج هدم في عام 1840.",
     "ما بقي من المصباح الأول معلق اليوم في المتحف: حلقة نحاسية ولوحان من الزجاج وفاتورة زيت رفضت المدينة دفعها.",
     "يمكن للزوار صعود البرج بين مايو وسبتمبر، والدرج شديد الانحدار، والمنظر واسع، وينطفئ آخر ضوء في الحادية عشرة.",
 ]
-AROUND = """<div class="cookie-banner"><p>We use cookies to give you the best experience. <a href="/c">Settings</a></p></div>
+AROUND = """<div class="cookie-banner"><p>We use cookies to give you the best experience.
+<a href="/c">Settings</a></p></div>
 <nav class="menu"><ul><li><a href="/">Home</a><li><a href="/news">News</a><li><a href="/sport">Sport</a></ul></nav>"""
 BELOW = """<div class="related"><h3>Read more</h3><ul><li><a href="/a">Ten lamps for your home</a>
 <li><a href="/b">The price of oil</a><li><a href="/c">Museums that are free on Sundays</a></ul></div>
@@ -124,18 +125,26 @@ def test_lists_tables_and_code_of_a_body_are_kept() -> None:
 
 
 def test_images_of_a_body_keep_their_place_and_others_go() -> None:
-    figure = '<figure><img src="lamp{0}.jpg" alt="lamp {0}"><figcaption>The lamp in {0}, by night.</figcaption></figure>'
+    figure = (
+        '<figure><img src="lamp{0}.jpg" alt="lamp {0}"><figcaption>The lamp in {0}, by night.</figcaption></figure>'
+    )
     body = "".join(f"<p>{line}</p>{figure.format(1780 + n)}" for n, line in enumerate(ENGLISH))
-    cards = "".join(f'<div class=card><a href="/p{n}"><img src="teaser{n}.jpg"><h3>Story {n}</h3></a></div>' for n in range(5))
+    cards = "".join(
+        f'<div class=card><a href="/p{n}"><img src="teaser{n}.jpg"><h3>Story {n}</h3></a></div>' for n in range(5)
+    )
     page = read_page(page_of(f"<article><h1>The first lamp</h1>{body}</article><div class=related>{cards}</div>"))
     assert sources(page) == [f"lamp{1780 + n}.jpg" for n in range(6)]
     order = [block.source if isinstance(block, Picture) else block.text for block in page.blocks]
     for n, line in enumerate(ENGLISH):
-        assert order.index(line) < order.index(f"lamp{1780 + n}.jpg") < order.index(f"The lamp in {1780 + n}, by night.")
+        assert (
+            order.index(line) < order.index(f"lamp{1780 + n}.jpg") < order.index(f"The lamp in {1780 + n}, by night.")
+        )
 
 
 def test_a_header_of_an_article_keeps_its_heading_and_image() -> None:
-    page = read_page(b"<header><p>Site</header><article><header><h1>Lamps</h1><img src=a.jpg></header><p>They burn.</article>")
+    page = read_page(
+        b"<header><p>Site</header><article><header><h1>Lamps</h1><img src=a.jpg></header><p>They burn.</article>"
+    )
     assert page.blocks == [Text("Lamps"), Picture("a.jpg", None), Text("They burn.")]
 
 
@@ -203,16 +212,24 @@ def test_an_image_that_no_one_sees_is_none(tag: str) -> None:
     assert sources(read_page(f"<p>Before.</p>{tag}<p>After.</p>".encode())) == []
 
 
-RUSSIAN = "<p>Маяк впервые зажгли весной 1784 года, когда гавань ещё была скована льдом, и смотрители носили масло вручную."
+RUSSIAN = (
+    "<p>Маяк впервые зажгли весной 1784 года, когда гавань ещё была скована льдом, и смотрители носили масло вручную."
+)
 
 
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        (b"<meta charset=utf-8><p>" + "Größe über alles schön".encode() + b"\x96 ok", "Größe über alles schön\ufffd ok"),
+        (
+            b"<meta charset=utf-8><p>" + "Größe über alles schön".encode() + b"\x96 ok",
+            "Größe über alles schön\ufffd ok",
+        ),
         (b'<meta name=description content="charset=gbk"><p>\xe4\xf6\xfc', "äöü"),
         (b"<!-- <meta charset=gbk> --><p>\xe4\xf6\xfc", "äöü"),
-        (b'<meta content="text/html; charset=windows-1251" http-equiv=content-type><p>' + "Маяк".encode("cp1251"), "Маяк"),
+        (
+            b'<meta content="text/html; charset=windows-1251" http-equiv=content-type><p>' + "Маяк".encode("cp1251"),
+            "Маяк",
+        ),
         (b'<meta charset="text/html; charset=windows-1251"><p>' + "Маяк".encode("cp1251"), "Маяк"),
         (b'<meta http-equiv=Content-Type content="charset=gbk"><p>' + "灯塔".encode("gbk"), "灯塔"),
         (b"<meta charset=gbk><p>" + ("灯塔第一次点亮了" * 20).encode("gbk") + b"\x81", "灯塔第一次点亮了" * 20),

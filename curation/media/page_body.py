@@ -1,7 +1,7 @@
 """Which blocks of a page are its own: its body, without navigation, teasers, notices, comments' forms and footers.
 
 Boosted trees over the features of `page_features.py` score each text (trained by `scripts/train_page_body.py` on pages
-whose body people marked). Images go with the texts that they stand between. A page of little text is judged by its tags.
+whose body people marked). Images go with the texts around them. A page of little text is judged by its tags.
 """
 
 import os
@@ -21,7 +21,7 @@ MODEL = Path(__file__).with_name("page_body.onnx")
 SCORE = -0.5
 """Log odds from which a text is kept, where mean F1 over the pages that the trees were trained on is best."""
 
-LITTLE = 1000
+LITTLE = 500
 """Letters of a page without links up to which it is judged by its tags: trees have seen whole pages."""
 
 LEAST = 0.2
@@ -121,12 +121,14 @@ def _trees() -> Any:
     return score
 
 
-def _with_images(walk: Walk, kept: NDArray[np.bool_], images: NDArray[np.bool_], sizes: NDArray[np.float64]) -> list[bool]:
+def _with_images(
+    walk: Walk, kept: NDArray[np.bool_], images: NDArray[np.bool_], sizes: NDArray[np.float64]
+) -> list[bool]:
     """The texts that are kept, the images among them, and the captions of those.
 
-    An image goes with the smallest element around it that has some text: it is kept where most of that text is, or where
-    a good part of it is and the texts next to the image are. One that leads to another page, in an element whose text
-    is left out, is a teaser.
+    An image goes with the smallest element around it that has some text: it is kept where most of that text is, or
+    where a good part of it is and the texts next to the image are. One that leads to another page, in an element whose
+    text is left out, is a teaser.
     """
     result: list[bool] = kept.tolist()
     if not images.any():
@@ -175,7 +177,7 @@ def _figure(walk: Walk, element: int) -> int:
 
 
 def _heading(walk: Walk, kept: NDArray[np.bool_]) -> int:
-    """The place of the heading that the page's title repeats, above the first text that is kept; -1 where there is none."""
+    """The place of the heading that the page's title repeats, above the first text that is kept; -1 for none."""
     title = " ".join((walk.title or "").lower().split())
     first = int(np.argmax(kept)) if kept.any() else 0
     for one in range(first - 1, -1, -1):

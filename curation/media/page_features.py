@@ -25,7 +25,10 @@ NAMES: tuple[tuple[str, ...], ...] = (
     (" head ", "header", "masthead", "banner", "logo", "brand", "topbar"),
     ("side", "aside", "rail ", "widget", "complementary"),
     (" ad ", " ads ", "advert", "sponsor", "promo", "outbrain", "taboola", " cta "),
-    ("cookie", "consent", "gdpr", "newsletter", "subscri", "signup", "sign up", "signin", "login", "modal", "popup", "overlay"),
+    (
+        *("cookie", "consent", "gdpr", "newsletter", "subscri", "signup", "sign up", "signin", "login"),
+        *("modal", "popup", "overlay"),
+    ),
     ("hidden", "hide", " sr only", "screen reader", "collaps", "noprint", "accordion"),
     ("meta", "byline", "author", "date", "time", " tag ", " tags ", "categor", " bio", "profile"),
     ("content", "article", "post", "entry", "story", "main", "prose", "markdown", "wysiwyg", "rich text", "richtext"),
@@ -84,8 +87,8 @@ def features(walk: Walk) -> Numbers:
     described = _described(elements, _share(sums[:, 2], total[2]))
     best, inside, above = _candidate(parent, of, plain, commas, prose, sums, described)
     around = [
-        np.log1p(size), _share(linked, size), own[:, 2], commas, own[:, 4], own[:, 5], own[:, 6], own[:, 7], kind, image,
-        np.array([place.to_image for place in places], np.float64),
+        np.log1p(size), _share(linked, size), own[:, 2], commas, own[:, 4], own[:, 5], own[:, 6], own[:, 7], kind,
+        image, np.array([place.to_image for place in places], np.float64),
     ]  # fmt: skip
     names = described[of] if len(elements) else np.zeros((len(of), 2 * _bits()))
     levels = [_level(parent, of, sums, total, level) for level in range(LEVELS)]
@@ -198,7 +201,8 @@ def _level(parent: NDArray[np.int64], of: NDArray[np.int64], sums: Numbers, tota
     found = np.where((at >= 0)[:, None], found, total)
     rows = [
         np.log1p(found[:, 0]), _share(found[:, 1], found[:, 0]), _share(found[:, 2], total[2]),
-        np.log1p(found[:, 3]), _share(found[:, 2], found[:, 3]), found[:, 4] / np.maximum(found[:, 3], 1), _share(found[:, 5], found[:, 3]),
+        np.log1p(found[:, 3]), _share(found[:, 2], found[:, 3]), found[:, 4] / np.maximum(found[:, 3], 1),
+        _share(found[:, 5], found[:, 3]),
     ]  # fmt: skip
     return np.stack(rows, 1)
 
@@ -256,7 +260,8 @@ def _window(values: Numbers, reach: int) -> Numbers:
     sums = np.concatenate([[0.0], np.cumsum(values)])
     low = np.maximum(np.arange(len(values)) - reach, 0)
     high = np.minimum(np.arange(len(values)) + reach + 1, len(values))
-    return (sums[high] - sums[low]) / np.maximum(high - low, 1)
+    means: Numbers = (sums[high] - sums[low]) / np.maximum(high - low, 1)
+    return means
 
 
 def _within_article(article: str | None, texts: list[str | None]) -> Numbers:
