@@ -56,6 +56,7 @@ _STAND_IN = re.compile(
     re.IGNORECASE,
 )
 _IMAGE_FILE = re.compile(r"\S{1,2000}\.(?:jpe?g|png|webp|gif|avif)(?:[?#]\S*)?", re.IGNORECASE)
+_IMAGE_LINK = re.compile(r"\S{1,2000}\.(?:jpe?g|png|webp|gif|avif|svg|tiff?)(?:[?#]\S*)?", re.IGNORECASE)
 _INVISIBLE = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
 _OWN_IMAGE = re.compile(r"lazy|image|img|photo|picture|figure|media", re.IGNORECASE)
 
@@ -303,7 +304,7 @@ class _Walker:
             return
         self.end_line()
         self.fresh = len(blocks)
-        to_image = any(_IMAGE_FILE.fullmatch(link) for link in self.links[-1:])
+        to_image = any(_IMAGE_LINK.fullmatch(link) for link in self.links[-1:])
         self.emit(Picture(source, plain(attributes.get("alt", "")) or None), int(bool(self.links)), 0, to_image)
 
     def emit(self, block: Text | Picture, linked: int, above: int, to_image: bool = False) -> None:

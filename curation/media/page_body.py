@@ -128,7 +128,7 @@ def _with_images(
 
     An image goes with the smallest element around it that has some text: it is kept where most of that text is, or
     where a good part of it is and the texts next to the image are. One that leads to another page, in an element whose
-    text is left out, is a teaser.
+    text is left out, is a teaser; one within the body that leads to an image is of a gallery.
     """
     result: list[bool] = kept.tolist()
     if not images.any():
@@ -143,18 +143,23 @@ def _with_images(
             letters_in[elements[one].parent] += letters_in[one]
             kept_in[elements[one].parent] += kept_in[one]
     texts = np.flatnonzero(~images)
+    body = np.flatnonzero(kept)
+    first, last = (int(body[0]), int(body[-1])) if len(body) else (0, 0)
     figures: set[int] = set()
     for one in np.flatnonzero(images).tolist():
         place = places[one]
-        some = _around(walk, place.element, letters_in, 1)
-        enough = _around(walk, place.element, letters_in, CONTEXT)
+        figure = _figure(walk, place.element)
+        # A figure's own caption says nothing of where the figure belongs.
+        outer = place.element if figure < 0 else elements[figure].parent
+        some, enough = (_around(walk, outer, letters_in, least) for least in (1, CONTEXT))
         teaser = place.linked and not place.to_image and some >= 0 and not kept_in[some] and letters_in[some] < CONTEXT
         share = kept_in[enough] / max(1.0, letters_in[enough]) if enough >= 0 else 1.0
         after = int(np.searchsorted(texts, one))
         beside = [int(text) for text in texts[max(0, after - 1) : after + 1]]
         near = any(result[text] for text in beside)
-        result[one] = not teaser and (share >= MOST or (share >= SOME and near))
-        if result[one] and (figure := _figure(walk, place.element)) >= 0:
+        gallery = place.to_image and first < one < last
+        result[one] = gallery or (not teaser and (share >= MOST or (share >= SOME and near)))
+        if result[one] and figure >= 0:
             figures.add(figure)
     if figures:
         for one in texts.tolist():
