@@ -18,8 +18,12 @@ from curation.media.page_features import features, letters
 
 MODEL = Path(__file__).with_name("page_body.onnx")
 
-SCORE = -0.5
-"""Log odds from which a text is kept, where mean F1 over the pages that the trees were trained on is best."""
+SLOPE, OFFSET, HIGHEST = 0.5, -1.0, 1.5
+"""Log odds from which a text is kept: this much of the page's own mean and this more, and no higher than that.
+
+Where there is a clear body, as in an article, what is half as likely to belong to it does not; where there is none, as
+on a page of products, little is certain. Best in cross-validation over the pages that the trees were trained on.
+"""
 
 LITTLE = 500
 """Letters of a page without links up to which it is judged by its tags: trees have seen whole pages."""
@@ -50,7 +54,7 @@ def body_blocks(walk: Walk, dropped: Iterable[str]) -> list[bool]:
         return outside_tags(walk, dropped)
     images = np.array([isinstance(block, Picture) for block in walk.blocks])
     scores = body_scores(walk)
-    kept = (scores > SCORE) & ~images
+    kept = (scores > _threshold(scores, sizes)) & ~images
     if plain[kept].sum() < LEAST * plain.sum():
         order = np.argsort(-np.where(images, -np.inf, scores), kind="stable")
         enough = int(np.searchsorted(np.cumsum(plain[order]), LEAST * plain.sum()))
@@ -59,6 +63,13 @@ def body_blocks(walk: Walk, dropped: Iterable[str]) -> list[bool]:
     if (heading := _heading(walk, kept)) >= 0:
         kept[heading] = True
     return _with_images(walk, kept, images, sizes)
+
+
+def _threshold(scores: NDArray[np.float64], sizes: NDArray[np.float64]) -> float:
+    """The log odds from which a page's texts are kept."""
+    likely = scores > 0
+    mean = float(np.average(scores[likely], weights=sizes[likely] + 1)) if likely.any() else 0.0
+    return min(HIGHEST, SLOPE * mean + OFFSET)
 
 
 def outside_tags(walk: Walk, dropped: Iterable[str]) -> list[bool]:
