@@ -36,6 +36,7 @@ ENGINES_MAY_IMPORT = (
 
 OPTIONAL = (
     "ahocorasick",
+    "charset_normalizer",
     "cv2",
     "datasets",
     "espeakng_loader",

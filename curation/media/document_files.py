@@ -218,7 +218,7 @@ def _linked(source: str, base: str | None, pictures: PictureFolder) -> dict[str,
             return pictures.find(address)
         path = unquote(urlsplit(address).path)
     except ValueError as error:
-        return image(error=f"not an address: {source:.{MAX_QUOTED}}: {error}")
+        return image(error=f"no address: {source:.{MAX_QUOTED}}: {error}")
     return pictures.find(os.path.join(pictures.folder, path.lstrip("/")) if path.startswith("/") else path)
 
 

@@ -143,7 +143,7 @@ def walk_page(text: str, max_depth: int, max_blocks: int, invisible: bool = Fals
     walk = parser.close()
     assert isinstance(walk, Walk)
     if len(walk.blocks) > max_blocks:
-        raise MediaError(f"more than {max_blocks} texts and images")
+        raise MediaError(f"more than {max_blocks} texts and pictures")
     return walk
 
 

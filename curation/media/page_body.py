@@ -25,6 +25,9 @@ Where there is a clear body, as in an article, what is half as likely to belong 
 on a page of products, little is certain. Best in cross-validation over the pages that the trees were trained on.
 """
 
+LOOSE = -0.5
+"""Log odds from which a text speaks for the images around it."""
+
 LITTLE = 500
 """Letters of a page without links up to which it is judged by its tags: trees have seen whole pages."""
 
@@ -62,7 +65,7 @@ def body_blocks(walk: Walk, dropped: Iterable[str]) -> list[bool]:
         kept &= ~images
     if (heading := _heading(walk, kept)) >= 0:
         kept[heading] = True
-    return _with_images(walk, kept, images, sizes)
+    return _with_images(walk, kept, kept | ((scores > LOOSE) & ~images), images, sizes)
 
 
 def _threshold(scores: NDArray[np.float64], sizes: NDArray[np.float64]) -> float:
@@ -133,20 +136,27 @@ def _trees() -> Any:
 
 
 def _with_images(
-    walk: Walk, kept: NDArray[np.bool_], images: NDArray[np.bool_], sizes: NDArray[np.float64]
+    walk: Walk,
+    kept: NDArray[np.bool_],
+    loose: NDArray[np.bool_],
+    images: NDArray[np.bool_],
+    sizes: NDArray[np.float64],
 ) -> list[bool]:
     """The texts that are kept, the images among them, and the captions of those.
 
     An image goes with the smallest element around it that has some text: it is kept where most of that text is, or
     where a good part of it is and the texts next to the image are. One that leads to another page, in an element whose
     text is left out, is a teaser; one within the body that leads to an image is of a gallery.
+
+    Args:
+        loose: texts that are kept, and those that might as well have been: an image's surroundings.
     """
     result: list[bool] = kept.tolist()
     if not images.any():
         return result
     elements, places = walk.elements, walk.places
     letters_in, kept_in = [0.0] * (len(elements) + 1), [0.0] * (len(elements) + 1)
-    for size, keep, place in zip(sizes.tolist(), result, places, strict=True):
+    for size, keep, place in zip(sizes.tolist(), loose.tolist(), places, strict=True):
         letters_in[place.element] += size
         kept_in[place.element] += size * keep
     for one in range(len(elements) - 1, -1, -1):
@@ -167,7 +177,7 @@ def _with_images(
         share = kept_in[enough] / max(1.0, letters_in[enough]) if enough >= 0 else 1.0
         after = int(np.searchsorted(texts, one))
         beside = [int(text) for text in texts[max(0, after - 1) : after + 1]]
-        near = any(result[text] for text in beside)
+        near = any(loose[text] for text in beside)
         gallery = place.to_image and first < one < last
         result[one] = gallery or (not teaser and (share >= MOST or (share >= SOME and near)))
         if result[one] and figure >= 0:
