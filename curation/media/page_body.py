@@ -40,6 +40,10 @@ CONTEXT = 250
 MOST, SOME = 0.5, 0.2
 """Shares of those that are kept."""
 
+ARTICLE = 200
+"""Letters of a navigation, a footer or an aside that is taken for a page's body."""
+
+_WRAPPERS = frozenset(("form", "header"))
 _OWN_HEADS = frozenset(("article", "main"))
 """A header within one is its own: the heading and the first image."""
 
@@ -107,7 +111,9 @@ def outside_tags(walk: Walk, dropped: Iterable[str]) -> list[bool]:
             if here and not inside:
                 outermost.append(one)
         left = total - sum(text[one] for one in outermost)
-        held = [one for one in outermost if text[one] >= left and text[one] > 0]
+        # A menu alone is no body; a page in one form is, however short.
+        least = {one: 0 if elements[one].tag in _WRAPPERS else ARTICLE for one in outermost}
+        held = [one for one in outermost if text[one] >= left and text[one] > least[one]]
         if not held:
             return [place.element < 0 or not within[place.element] for place in walk.places]
         spared.add(max(held, key=lambda one: text[one]))
