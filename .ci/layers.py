@@ -39,6 +39,7 @@ ENGINES_MAY_IMPORT = (
 
 OPTIONAL = (
     "ahocorasick",
+    "charset_normalizer",
     "cv2",
     "datasets",
     "espeakng_loader",

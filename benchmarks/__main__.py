@@ -18,6 +18,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.page_sets import SETS
+
 HERE = Path(__file__).parent
 
 
@@ -85,6 +87,7 @@ BENCHMARKS = (
     Benchmark("duplicates", ("--sizes", "100000", "300000", "--brute", "20000", "--crowds", "even", "templates")),
     Benchmark("checked_reads", ("--pairs", "400", "--times", "3")),
     Benchmark("million_pairs", ("--sizes", "20000", "100000")),
+    Benchmark("pages", ("--at-most", "60")),
 )
 
 COMPARISONS = (
@@ -171,6 +174,18 @@ COMPARISONS = (
         "million_pairs", "many pairs over few: peak memory", "many.peak_mb", "few.peak_mb", "MB", "peak_mb_ratio",
         ours_at_most=4000,
     ),
+    Comparison(
+        "pages", "pages: F1 of the body's words, ours over the better of trafilatura and readability", "ours_f1",
+        "better_peer_f1", "", "f1_over_better_peer", at_least=1,
+    ),
+    Comparison(
+        "pages", "pages: images of the body that are kept", "images_read_of_gold", "images", "images", "images_kept",
+        at_least=0.95,
+    ),
+    Comparison(
+        "pages", "pages: trafilatura over ours, time a page", "ours_ms", "trafilatura_ms", "CPU ms",
+        "trafilatura_ms_over_ours", at_least=1,
+    ),
 )  # fmt: skip
 
 SPEED = "audio h per core h"
@@ -180,14 +195,17 @@ LEAST_SHARE = 0.001
 """Stages with less than this of the pipeline's time are not in the table."""
 
 
-def run(benchmark: Benchmark, quick: bool, peers: Sequence[str] = ()) -> dict[str, Any] | None:
+def run(
+    benchmark: Benchmark, quick: bool, peers: Sequence[str] = (), pages: Sequence[str] = ()
+) -> dict[str, Any] | None:
     """What it printed; None if it crashed, which it has said why.
 
     Args:
         peers: options that name the Pythons of peers, for the benchmark that has some.
+        pages: options that name the folders of sets of pages, likewise.
     """
     command = [sys.executable, str(HERE / f"{benchmark.script}.py"), "--json", *(benchmark.quick if quick else ())]
-    command += peers if benchmark.script == "images" else ()
+    command += peers if benchmark.script == "images" else pages if benchmark.script == "pages" else ()
     path = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}, check=False)
     if done.returncode:
@@ -252,7 +270,10 @@ def main() -> None:
     arguments.add_argument("--quick", action="store_true", help="shorter inputs; figures are rougher")
     arguments.add_argument("--daft-python", help="a Python with daft, for images.py")
     arguments.add_argument("--data-juicer-python", help="a Python with py-data-juicer, for images.py")
+    for name in SETS:
+        arguments.add_argument(f"--{name}", help="a folder of pages, for pages.py")
     chosen = arguments.parse_args()
+    pages = [word for name in SETS if (path := vars(chosen)[name.replace("-", "_")]) for word in (f"--{name}", path)]
     named = {"--daft-python": chosen.daft_python, "--data-juicer-python": chosen.data_juicer_python}
     peers = [word for option, python in named.items() if python for word in (option, python)]
     console = Console(stderr=True)
@@ -260,7 +281,7 @@ def main() -> None:
     crashed = []
     for benchmark in BENCHMARKS:
         console.print(f"{benchmark.script} …", highlight=False)
-        figures = run(benchmark, chosen.quick, peers)
+        figures = run(benchmark, chosen.quick, peers, pages)
         if figures is None:
             crashed.append(benchmark.script)
         else:

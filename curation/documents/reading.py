@@ -36,17 +36,19 @@ class ReadDocuments(Stage):
     max_nodes: int = MAX_NODES
     """A document with more texts, or more pictures, is not read. `shape` has the limit of one that is wanted."""
     dropped_tags: tuple[str, ...] = DROPPED
-    """Of HTML pages: left out with all that is in them."""
+    """Of HTML pages: left out with all that is in them, where a page is too short to tell its body otherwise."""
+    body_only: bool = True
+    """Of HTML pages: keep the body alone, without navigation, teasers and notices; false: all but `dropped_tags`."""
     max_depth: int = MAX_DEPTH
     """Of HTML pages: tags open at once."""
 
     reads = ("uri", "name", "format", "size_bytes", "modified_ns", "beside", *TERMS, "error")
     writes = tuple(name for name in DOCUMENT_ENTRY.names if name != "parents")
     locators = ("folder", "images")
-    packages = ("lxml",)
+    version = 2
+    packages = ("lxml", "charset-normalizer", "onnxruntime")
     extra = "documents"
     makes = "entry"
-    version = 2
 
     def __call__(self, files: pa.Table) -> pa.Table:
         entries: list[dict[str, Any]] = []
@@ -81,6 +83,7 @@ class ReadDocuments(Stage):
                 max_nodes=self.max_nodes,
                 dropped=self.dropped_tags,
                 max_depth=self.max_depth,
+                body=self.body_only,
             )
             if self.at_most is None:
                 return list(found), None

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -64,6 +64,7 @@ def read_documents(
     max_nodes: int = MAX_NODES,
     dropped: Iterable[str] = DROPPED,
     max_depth: int = MAX_DEPTH,
+    body: bool = True,
 ) -> Iterator[Found]:
     """The documents of a listed file (`schemas.documents.DOCUMENT_LISTING`), in order.
 
@@ -73,7 +74,7 @@ def read_documents(
     Args:
         max_document_bytes: a longer line, page or text of a row is an error; a longer line or page is never loaded.
         max_nodes: a document with more texts, or more pictures, is an error.
-        dropped, max_depth: of HTML pages (`html_pages.read_page`).
+        dropped, max_depth, body: of HTML pages (`html_pages.read_page`).
 
     Raises:
         MediaError: the file cannot be opened, is not of its format, or is a page that is too long, too deep or has too
@@ -84,7 +85,7 @@ def read_documents(
     if file["format"] == "html":
         data = _page_bytes(path, max_document_bytes)
         try:
-            page = read_page(data, dropped, max_depth, max_nodes)
+            page = read_page(data, dropped, max_depth, max_nodes, body)
             yield _page(file, data, page, pictures, max_document_bytes)
         except (MediaError, ValueError) as error:
             raise MediaError(f"{path}: {error}") from error
@@ -198,22 +199,35 @@ def _page(file: dict[str, Any], data: bytes, page: Page, pictures: PictureFolder
             unfound += node["error"] is not None
             nodes.append(node | {"text": block.alt})
         else:
-            nodes.append(_linked(block.source, pictures) | {"text": block.alt})
+            nodes.append(_linked(block.source, page.base, pictures) | {"text": block.alt})
     metadata = as_json({"lang": page.language}) if page.language else None
     fields = {"url": page.url, "title": page.title, "nodes": nodes, "metadata": metadata}
     content, state = _content(bytes_digest(data), nodes)
     return Found(0, file["name"], content, _sized(fields, max_bytes) | {"picture_files": state})
 
 
-def _linked(source: str, pictures: PictureFolder) -> dict[str, Any]:
-    """A page's picture: an address on the web, or a file: below the page, or with "/" below the source's folder."""
-    if source.startswith("//") or scheme_of(source):
-        return pictures.find(source)
+def _linked(source: str, base: str | None, pictures: PictureFolder) -> dict[str, Any]:
+    """A page's image: an address on the web, or a file: below the page, or with "/" below the source's folder.
+
+    Args:
+        base: where the page's relative addresses begin, if it says so: on the web, or in another folder.
+    """
     try:
-        path = unquote(urlsplit(source).path)
+        address = _joined(base, source) if base else source
+        if address.startswith("//") or scheme_of(address):
+            return pictures.find(address)
+        path = unquote(urlsplit(address).path)
     except ValueError as error:
         return image(error=f"no address: {source:.{MAX_QUOTED}}: {error}")
     return pictures.find(os.path.join(pictures.folder, path.lstrip("/")) if path.startswith("/") else path)
+
+
+def _joined(base: str, source: str) -> str:
+    """An address that begins at a base; of one that is no address on the web, every ".." is kept, to be refused."""
+    if base.startswith("//") or scheme_of(base) or source.startswith("/") or scheme_of(source):
+        return urljoin(base, source)
+    folder = urlsplit(base).path.rpartition("/")[0]
+    return f"{folder}/{source}" if folder or base.startswith("/") else source
 
 
 def _embedded(path: str, data: bytes, source: str, position: int) -> tuple[dict[str, Any], int]:
