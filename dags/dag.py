@@ -130,6 +130,7 @@ def run_job(
             store,
             limit=job.limit,
             withdrawn=withdrawn.asked,
+            max_defect_share=job.recipe.max_defect_share,
         )
     except (CurateError, KeyboardInterrupt) as error:
         with suppress(StoreError):  # a full disk, say: the error that ended the run is the one to tell

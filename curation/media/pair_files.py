@@ -11,7 +11,7 @@ from curation.hashing import draw
 from curation.media.folder_files import FileFolder
 from curation.media.pair_records import NOTHING_SAID, FoundPicture, Namer, PairNames, PictureFile
 from curation.media.table_pairs import arrow_pairs, parquet_pairs
-from curation.media.tar_pairs import Choose, folder_pairs, tar_pairs
+from curation.media.tar_pairs import Choose, folder_pairs, tar_pairs, with_captions
 from curation.media.text_tables import SEPARATORS, NumberedRecord, csv_header, csv_records, json_lines
 
 FORMATS = {
@@ -77,9 +77,10 @@ def _line_pairs(path: str, name: str, names: PairNames, choose: Choose | None) -
     lines = _Lines(path, name, names)
     if separator := _separator(path):
         lines.check_header(csv_header(path, separator))
-    for number, record in _records(path, names):
-        if chosen is None or number in chosen:
-            yield lines.found(number, record)
+    records = (
+        lines.found(number, record) for number, record in _records(path, names) if chosen is None or number in chosen
+    )
+    yield from with_captions(path, lines.namer, records)
 
 
 class _Lines:
@@ -87,7 +88,7 @@ class _Lines:
 
     def __init__(self, path: str, name: str, names: PairNames) -> None:
         self._path, self._name = path, name
-        self._namer = Namer(names)
+        self.namer = Namer(names)
         self._folder = FileFolder(names.image_folder or os.path.dirname(path))
         # Pictures elsewhere are known by their paths there.
         self._above = "" if names.image_folder else PurePath(name).parent.as_posix() + "/"
@@ -95,7 +96,7 @@ class _Lines:
 
     def check_header(self, header: list[str]) -> None:
         """Raises MediaError where no line will have a picture, or none a text."""
-        self._namer.columns(self._path, header, header, header)
+        self.namer.columns(self._path, header, header, header)
 
     def found(self, number: int, record: dict[str, Any] | str) -> FoundPicture:
         uri = f"{self._path}:{number}"
@@ -103,14 +104,14 @@ class _Lines:
         try:
             if isinstance(record, str):
                 raise MediaError(record)
-            field = self._namer.image_name(tuple(record))
+            field = self.namer.image_name(tuple(record))
             if field is None:
-                raise MediaError(f"no field with the path of a picture among: {', '.join(record):.200}")
+                raise MediaError(self.namer.no_image([*record]))
             value = record[field]
             if not isinstance(value, str) or not value:
                 raise MediaError(f"{field} is no path: {value!r:.80}")
             file = self._folder.find(value)
-            said = self._namer.said(record, besides=(field,))
+            said = self.namer.said(record, besides=(field,))
         except MediaError as error:
             return FoundPicture(str(number), 0, number, name, uri, None, NOTHING_SAID, f"{uri}: {error}")
         picture = PictureFile(file.path, "file", None, None, None, file.size, file.modified_ns)

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import yaml
 
 from curation.engines.engine import Engine
 from curation.hashing import bytes_digest
+from curation.runtime.failures import Failures, failures_of, too_many
 from curation.runtime.nodes import Pack, Pipeline
 from curation.store.dataset_card import Counts, EngineUse, FunnelRow, SourceTerms, Subset, dataset_card
 from curation.store.layout import Amount
@@ -40,6 +41,7 @@ def publish_run(
     store: Store,
     limit: int | None = None,
     withdrawn: Sequence[str] = (),
+    max_defect_share: float = 1.0,
 ) -> tuple[Version, bool]:
     """The version of a run, and whether it is new: the same content as the newest version needs no other.
 
@@ -47,7 +49,8 @@ def publish_run(
     """
     nodes = [node_record(node.name, node.fingerprint(), receipts[node.name], store) for node in pipeline.nodes]
     packs = [receipt for node in pipeline.nodes if isinstance(node, Pack) for receipt in receipts[node.name]]
-    verdict = judge(nodes, max_failed_share)
+    failures = {node.name: failures_of(receipts[node.name], store) for node in pipeline.nodes}
+    verdict = judge(nodes, failures, max_failed_share, max_defect_share)
     newest = _newest(store, pipeline.dataset)
     draft = Version(
         dataset=pipeline.dataset,
@@ -96,15 +99,17 @@ def _newest(store: Store, dataset: str) -> Version | None:
     return read_version(store, dataset) if version_numbers(store, dataset) else None
 
 
-def judge(nodes: Sequence[NodeRecord], max_failed_share: float) -> str:
+def judge(
+    nodes: Sequence[NodeRecord],
+    failures: Mapping[str, Mapping[str, Failures]],
+    max_failed_share: float,
+    max_defect_share: float,
+) -> str:
     """Why a run's result is not to be trusted; empty where it is."""
     listed = next((node.rows_in for node in nodes if node.rows_in), 0)
     for node in nodes:
-        for kind, counts in node.counts.items():
-            failed, total = counts.get(FAILED, 0), sum(counts.values())
-            if total and failed / total > max_failed_share:
-                share = f"more than max_failed_share {max_failed_share:g}"
-                return f"{failed} of {total} {kind} rows failed at {node.name}, {share}"
+        if why := too_many(node, failures.get(node.name, {}), max_failed_share, max_defect_share):
+            return why
     decided = [node for node in nodes if node.counts]
     emptied = next((node for node in decided if not node.verdicts(KEPT)), None)
     if not listed or emptied is None:

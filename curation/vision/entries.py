@@ -50,6 +50,7 @@ class ReadEntries(Stage):
     writes = tuple(name for name in ENTRY.names if name != "parents")
     makes = "entry"
     packages = ("pyarrow",)
+    version = 2
 
     def __call__(self, files: pa.Table) -> pa.Table:
         tables = [self._entries(files.slice(i, 1), file) for i, file in enumerate(files.to_pylist())]
@@ -129,7 +130,8 @@ class _Entries:
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
             self._places.append((None,) * 5 if picture is None else picture[:5])
-            self._decisions.append(None if found.error is None else failure(MediaError(found.error)))
+            error = None if found.error is None else MediaError(found.error, found.hides)
+            self._decisions.append(None if error is None else failure(error))
         if len(self._decisions) >= ROWS_AT_ONCE:
             self._flush()
 
