@@ -17,6 +17,7 @@ from curation.diversity.lexicon import merge, write_lexicon
 from curation.diversity.lexicon_files import titles_file, vocabulary_file, words_file
 from curation.diversity.starter_lexicon import starter_lexicon
 from curation.errors import CurateError, RecipeError, RunFailed, SourceError, StoreError
+from curation.media.source_folders import skipped_of, skipped_text
 from curation.runtime.inline import InlineRunner
 from curation.runtime.nodes import Listing, Pinned
 from curation.runtime.progress import LiveProgress
@@ -86,6 +87,9 @@ def plan(recipe: RecipeArgument, set_: SetOption = [], store: StoreOption = "sto
             lines.append((planned.node.name, len(planned.done), len(planned.todo), rows))
     headings = ("node", "units done", "units to do", "rows to do")
     print_table(headings, lines, title=f"{job.pipeline.dataset} in {store}")
+    for node in job.pipeline.nodes:
+        if isinstance(node, Listing) and (skipped := skipped_of(node.rows)):
+            say(f"skipped: {skipped_text(skipped)}")
     print_engines(job)
     problems = [reason for _, reason in missing_engines(job)] + refused_licences(job)
     for problem in problems:

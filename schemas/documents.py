@@ -18,12 +18,13 @@ DOCUMENT_LISTING = pa.schema(
     [
         *ROW,
         field("name", pa.string(), "path below the source"),
-        field("format", pa.string(), "jsonl, parquet, arrow or html"),
+        field("format", pa.string(), "jsonl, json, parquet, arrow or html"),
         field("size_bytes", pa.int64(), "size of the file; null if it is not there", unit="bytes"),
         field("modified_ns", pa.int64(), "when the file was changed last", unit="ns"),
         field("folder", pa.string(), "the folder that the pictures of its documents must lie below"),
         field("images", pa.string(), "the folder in which relative paths of pictures begin"),
         field("beside", pa.string(), "hash of names, sizes and times of the pictures in `folder`"),
+        field("roots", pa.list_(pa.string()), "folders into which links may lead"),
         *TERMS,
         field("error", pa.string(), "why the file cannot be used"),
     ]

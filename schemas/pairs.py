@@ -16,10 +16,13 @@ PAIR_LISTING = pa.schema(
     [
         *ROW,
         field("name", pa.string(), "path below the source"),
-        field("format", pa.string(), "tar, parquet, arrow, jsonl, csv, or files: a folder of pictures with texts"),
+        field(
+            "format", pa.string(), "tar, parquet, arrow, jsonl, json, csv, or files: a folder of samples"
+        ),
         field("size_bytes", pa.int64(), "size of the file; null if it is not there", unit="bytes"),
         field("modified_ns", pa.int64(), "when the file was changed last", unit="ns"),
         field("beside", pa.string(), "hash of names, sizes and times of the loose files that it may name"),
+        field("roots", pa.list_(pa.string()), "folders into which links may lead"),
         *TERMS,
         field("error", pa.string(), "why the file cannot be used"),
     ]

@@ -41,10 +41,11 @@ class ReadDocuments(Stage):
 
     reads = ("uri", "name", "format", "size_bytes", "modified_ns", "beside", *TERMS, "error")
     writes = tuple(name for name in DOCUMENT_ENTRY.names if name != "parents")
-    locators = ("folder", "images")
+    locators = ("folder", "images", "roots")
     packages = ("lxml",)
     extra = "documents"
     makes = "entry"
+    version = 2
 
     def __call__(self, files: pa.Table) -> pa.Table:
         entries: list[dict[str, Any]] = []

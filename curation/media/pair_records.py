@@ -37,6 +37,7 @@ class PairNames:
         caption: the field or column of the text, or its extension in a tar; None tries `CAPTION_NAMES`.
         image: that of the picture; None tries `IMAGE_NAMES`, in a tar `PICTURE_EXTENSIONS`.
         image_folder: the folder that paths in tables are relative to and must stay in; None is the table's own.
+        roots: folders into which links may lead besides.
     """
 
     caption: str | None = None
@@ -44,6 +45,7 @@ class PairNames:
     image_folder: str | None = None
     max_text_bytes: int = 1 << 24
     max_metadata_bytes: int = 1 << 14
+    roots: tuple[str, ...] = ()
 
 
 class Said(NamedTuple):

@@ -99,7 +99,7 @@ class _Rows:
     ) -> None:
         self._path, self._format, self._name, self._status = path, format_, name, status
         self._namer = Namer(names)
-        self._folder = FileFolder(names.image_folder or os.path.dirname(path))
+        self._folder = FileFolder(names.image_folder or os.path.dirname(path), names.roots)
         self.columns = _columns(path, schema, self._namer, samples)
 
     def chosen(self, count: int, choose: Choose) -> frozenset[int] | None:

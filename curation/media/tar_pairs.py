@@ -87,7 +87,7 @@ def folder_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iter
         MediaError: the folder cannot be looked into.
     """
     pictures, texts = _extensions(names)
-    inside = FileFolder(path)
+    inside = FileFolder(path, names.roots)
     try:
         with os.scandir(path) as entries:
             there = sorted(

@@ -174,7 +174,8 @@ class Run:
 
     def _list(self, node: Listing, write: bool) -> Receipt:
         """The listing as a part, so that all nodes read their input alike; a plan writes none."""
-        rows = node.rows.append_column("digest", pa.array(row_digests(node.rows, node.rows.column_names), pa.string()))
+        rows = node.rows.replace_schema_metadata(None)  # what was skipped is said, and no content
+        rows = rows.append_column("digest", pa.array(row_digests(node.rows, node.rows.column_names), pa.string()))
         rows = rows.append_column("verdict", pa.repeat(KEPT, rows.num_rows))
         part = f"parts/{node.fingerprint()}/{digest(sorted(rows['digest'].to_pylist()))}"
         rows = rows.sort_by("row_id")

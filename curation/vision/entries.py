@@ -46,7 +46,7 @@ class ReadEntries(Stage):
     """The longest values stay out, and are named."""
 
     reads = ("name", "format", "size_bytes", "modified_ns", "beside", "language", "licence", "consent", "error")
-    locators = ("uri",)
+    locators = ("uri", "roots")
     writes = tuple(name for name in ENTRY.names if name != "parents")
     makes = "entry"
     packages = ("pyarrow",)
@@ -74,7 +74,8 @@ class ReadEntries(Stage):
         return pa.concat_tables(tables, promote_options="default")
 
     def _pictures(self, file: dict[str, Any]) -> Iterator[FoundPicture]:
-        names = PairNames(self.caption, self.image, self.image_folder, self.max_text_bytes, self.max_metadata_bytes)
+        limits = (self.max_text_bytes, self.max_metadata_bytes)
+        names = PairNames(self.caption, self.image, self.image_folder, *limits, tuple(file["roots"]))
         found = pictures_of(file["uri"], file["format"], file["name"], names, file["row_id"], self.at_most)
         return found if self.at_most is None else iter(_cut(list(found), file["row_id"], self.at_most))
 
