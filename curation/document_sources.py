@@ -14,7 +14,8 @@ import pyarrow as pa
 from curation.errors import SourceError
 from curation.hashing import digest, draw
 from curation.media.folder_files import changed_ns
-from curation.media.source_folders import Walk, allowed_roots, ending, skipped_text, with_skipped
+from curation.media.source_folders import Walk, allowed_roots, ending, skipped_text, with_notes
+from curation.media.source_splits import Splits, with_splits
 from curation.media.text_tables import unpacked_name
 from curation.rows import unreadable_id
 from schemas.documents import DOCUMENT_LISTING
@@ -46,6 +47,8 @@ class DocumentSource:
             may be packed with gzip, bzip2 or zstd. Links are followed once, as far as they stay in the source; what is
             not read is counted.
         roots: folders into which links of the source may lead, besides its own.
+        splits: `keep` keeps those that folders and files are named for (train, validation, test) in a column and in the
+            names of shards; `pool` makes one of them.
         images: the folder in which relative paths of pictures begin; where it is not given, that of the file that
             names them. Pictures must lie below it, or without it below `path`; one that does not, by `..` or a link,
             fails alone.
@@ -58,6 +61,7 @@ class DocumentSource:
     path: str = ""
     images: str | None = None
     roots: tuple[str, ...] = ()
+    splits: Splits = "keep"
     language: str | None = None
     licence: str | None = None
     consent: str | None = None
@@ -87,10 +91,11 @@ def list_documents(source: DocumentSource, limit: int | None = None) -> pa.Table
     if not rows:
         skipped = f"; skipped: {skipped_text(walk.skipped)}" if walk.skipped.total() else ""
         raise SourceError(f"source.path: no documents in {source.path}; known are {' '.join(FORMATS)}{skipped}")
+    told = with_splits(rows, source.splits)
     if limit is not None:
         rows = sorted(rows, key=lambda row: (draw(0, row["name"], "limit"), row["row_id"]))[:limit]
     table = pa.Table.from_pylist(sorted(rows, key=lambda row: (row["uri"], row["row_id"])), DOCUMENT_LISTING)
-    return with_skipped(table, walk.skipped)
+    return with_notes(table, walk.skipped, told, source.splits)
 
 
 def _root(path: Path) -> Path:

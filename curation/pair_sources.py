@@ -15,7 +15,8 @@ from curation.hashing import digest, draw
 from curation.media.folder_files import changed_ns
 from curation.media.pair_files import FORMATS
 from curation.media.pair_records import PICTURE_EXTENSIONS, PairNames
-from curation.media.source_folders import Walk, allowed_roots, ending, skipped_text, with_skipped
+from curation.media.source_folders import Walk, allowed_roots, ending, skipped_text, with_notes
+from curation.media.source_splits import Splits, with_splits
 from curation.media.tar_pairs import SIDE_EXTENSIONS, is_part
 from curation.media.text_tables import unpacked_name
 from curation.rows import unreadable_id
@@ -53,6 +54,8 @@ class PairSource:
         caption, image: names of the fields, columns, or extensions in a tar; None tries those that are in use.
         image_folder: the folder that paths in tables are relative to; None is the table's own. No path leaves it.
         roots: folders into which links of the source may lead, besides its own.
+        splits: `keep` keeps those that folders and files are named for (train, validation, test) in a column and in the
+            names of shards; `pool` makes one of them.
         language: ISO 639-1 code of texts of which the source does not say more; None where it is not known.
         licence, consent: likewise; carried to the ledger and the card.
     """
@@ -64,6 +67,7 @@ class PairSource:
     image: str | None = None
     image_folder: str | None = None
     roots: tuple[str, ...] = ()
+    splits: Splits = "keep"
     language: str | None = None
     licence: str | None = None
     consent: str | None = None
@@ -95,10 +99,11 @@ def list_pairs(source: PairSource, limit: int | None = None) -> pa.Table:
         raise SourceError(f"source.path: no pairs in {source.path}; known are {known}{skipped}")
     if all(row["format"] in PACKED for row in rows):
         raise SourceError(f"source.path: {rows[0]['error']}; known are {known}")
+    told = with_splits(rows, source.splits)
     if limit is not None:
         rows = sorted(rows, key=lambda row: (draw(0, row["name"], "limit"), row["row_id"]))[:limit]
     table = pa.Table.from_pylist(sorted(rows, key=lambda row: (row["uri"], row["row_id"])), PAIR_LISTING)
-    return with_skipped(table, walk.skipped)
+    return with_notes(table, walk.skipped, told, source.splits)
 
 
 Found = tuple[str, str, str]

@@ -17,7 +17,7 @@ from curation.errors import SourceError
 from curation.hashing import draw
 from curation.media.audio import MAX_CHANNELS
 from curation.media.folder_files import changed_ns
-from curation.media.source_folders import Walk, allowed_roots, ending, skipped_text, with_skipped
+from curation.media.source_folders import Walk, allowed_roots, ending, skipped_text, with_notes
 from curation.media.subtitles import SIDECAR_EXTENSIONS, Sidecars, find_sidecar, sidecars_by_stem
 from curation.media.text_tables import opened, unpacked_name
 from curation.rows import derived_id, unreadable_id
@@ -82,7 +82,7 @@ def list_source(source: Source, limit: int | None = None) -> pa.Table:
     if limit is not None:
         rows = sorted(rows, key=lambda row: (draw(0, row["name"], "limit"), row["row_id"]))[:limit]
     table = pa.Table.from_pylist(sorted(rows, key=lambda row: (row["uri"], row["row_id"])), LISTING)
-    return with_skipped(table, walk.skipped)
+    return with_notes(table, walk.skipped)
 
 
 def _root(path: Path) -> Path:

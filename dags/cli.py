@@ -17,7 +17,7 @@ from curation.diversity.lexicon import merge, write_lexicon
 from curation.diversity.lexicon_files import titles_file, vocabulary_file, words_file
 from curation.diversity.starter_lexicon import starter_lexicon
 from curation.errors import CurateError, RecipeError, RunFailed, SourceError, StoreError
-from curation.media.source_folders import skipped_of, skipped_text
+from curation.media.source_folders import notes_of
 from curation.runtime.inline import InlineRunner
 from curation.runtime.nodes import Listing, Pinned
 from curation.runtime.progress import LiveProgress
@@ -88,8 +88,8 @@ def plan(recipe: RecipeArgument, set_: SetOption = [], store: StoreOption = "sto
     headings = ("node", "units done", "units to do", "rows to do")
     print_table(headings, lines, title=f"{job.pipeline.dataset} in {store}")
     for node in job.pipeline.nodes:
-        if isinstance(node, Listing) and (skipped := skipped_of(node.rows)):
-            say(f"skipped: {skipped_text(skipped)}")
+        for note in notes_of(node.rows) if isinstance(node, Listing) else ():
+            say(note)
     print_engines(job)
     problems = [reason for _, reason in missing_engines(job)] + refused_licences(job)
     for problem in problems:

@@ -1,5 +1,6 @@
 """Image-text pairs to a balanced, audited dataset (LongCat-Flash-Omni, section 3.1.2)."""
 
+from dataclasses import replace
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
@@ -143,6 +144,7 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
     """The nodes of a dataset of image-text pairs, in order."""
     work = recipe.work
     files = list_pairs(recipe.source, limit)
+    split = "split" if files["split"].null_count < files.num_rows else ""
     choose = Unit(target=work.choose_pairs)
     steps = Steps([Listing("listing", files)])
     steps.then(read_entries(recipe.source, files, limit))
@@ -156,7 +158,7 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
     steps.then(*checks(recipe))
     steps.map("checked", Unit(target=work.check_pairs))
     if recipe.perceptual:
-        steps.reduce("duplicates", recipe.perceptual)
+        steps.reduce("duplicates", replace(recipe.perceptual, split=split or None))
         steps.then(RejectDuplicates("perceptual"), joins=("duplicates",))
 
     # Pairs that do not match go; the bar is low, since variety matters more than purity.
@@ -167,7 +169,7 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
         # Embeddings are clustered; the tail stays, the head shrinks, clusters of low quality are thinned.
         steps.reduce("clusters", recipe.clusters)
         if recipe.semantic:
-            steps.reduce("semantic", recipe.semantic, joins=("clusters",))
+            steps.reduce("semantic", replace(recipe.semantic, split=split or None), joins=("clusters",))
             steps.then(RejectDuplicates("semantic"), joins=("semantic",))
         steps.then(Forget(("embedding",)), joins=("clusters",))
         if recipe.resampling:
@@ -189,7 +191,8 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
 
     steps.then(recipe.picture)
     steps.map("encoded", Unit("image_bytes", work.encode_bytes))
-    layout = PairLayout(index=(*INDEXED, *scores(recipe)), scores=scores(recipe))
+    index = (*INDEXED, *([split] if split else []), *scores(recipe))
+    layout = PairLayout(index=index, scores=scores(recipe), split=split)
     nodes = (*steps.nodes, Pack("packed", "encoded", layout, Unit("payload_bytes", work.shard_bytes)))
     return Pipeline(recipe.dataset, nodes)
 

@@ -160,6 +160,7 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
     """The nodes of a dataset of interleaved documents, in order."""
     work = recipe.work
     files = list_documents(recipe.source, limit)
+    split = "split" if files["split"].null_count < files.num_rows else ""
     steps = Steps([Listing("listing", files)])
     steps.then(first_look(recipe.reading, files, limit))
     steps.map("entries", Unit(target=work.read_files))
@@ -169,7 +170,7 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
     steps.map("documents", Unit(target=work.check_documents, together="root"))
     steps.reduce("facts", WholeDocuments(("node_count", *measured_language(recipe))))
     if recipe.repeats.documents:
-        steps.reduce("duplicates", ExactDuplicates(("texts_digest",), quality="image_count"))
+        steps.reduce("duplicates", ExactDuplicates(("texts_digest",), "image_count", split or None))
         steps.then(RejectDuplicates("exact"), joins=("duplicates",))
     steps.then(SplitNodes(), ScanNodes())
     steps.map("nodes", Unit(target=work.scan_documents))
@@ -198,7 +199,8 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
         steps.then(KeepDense(), joins=("density",))
     steps.then(Forget(("embedding",)), GatherPictures(recipe.picture))
     steps.map("encoded", Unit("picture_bytes", work.encode_bytes))
-    layout = DocumentLayout(index=(*INDEXED, *scores(recipe)), scores=scores(recipe))
+    index = (*INDEXED, *([split] if split else []), *scores(recipe))
+    layout = DocumentLayout(index=index, scores=scores(recipe), split=split)
     nodes = (*steps.nodes, Pack("packed", "encoded", layout, Unit("payload_bytes", work.shard_bytes)))
     return Pipeline(recipe.dataset, nodes)
 

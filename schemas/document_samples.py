@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from schemas.fields import field
-from schemas.pairs import TERMS
+from schemas.pairs import SPLIT, TERMS
 from schemas.places import PLACE
 from schemas.rows import ROW
 
@@ -39,6 +39,7 @@ DOCUMENT_SAMPLE = pa.schema(
         field("title", pa.string(), "the page's title, as the source says"),
         field("metadata", pa.string(), "all else that the source says of it, as JSON"),
         field("occurrences", pa.list_(pa.string()), "names of all entries that are it"),
+        field("split", pa.string(), SPLIT),
         *TERMS,
         field("task", pa.string(), "the subset that it goes to"),
         field("nodes", pa.list_(KEPT_NODE), "texts and pictures, in order"),

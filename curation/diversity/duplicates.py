@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curation.diversity.clusters import Vectors, blocks, embedding_matrix, id_ranks, unit_vectors
+from curation.media.source_splits import held_out_rank
 from curation.stage import Stage, reject
 
 HASH_BITS = 64
@@ -83,10 +84,17 @@ def perceptual_groups(hashes: NDArray[np.uint64], distance: int) -> Positions:
     return named[group[place]]
 
 
-def winners(groups: Positions, quality: NDArray[np.float64] | None, row_ids: Sequence[str]) -> Positions:
-    """For each row the position of its group's best: the highest quality (NaN is the lowest), then the least id."""
+def winners(
+    groups: Positions,
+    quality: NDArray[np.float64] | None,
+    row_ids: Sequence[str],
+    ranks: NDArray[np.int64] | None = None,
+) -> Positions:
+    """For each row the position of its group's best: the least rank, the highest quality (NaN is the lowest), then the
+    least id."""
+    held_out = np.zeros(len(groups), np.int64) if ranks is None else ranks
     worth = np.zeros(len(groups)) if quality is None else np.nan_to_num(quality, nan=-np.inf, neginf=-np.inf)
-    order = np.lexsort((id_ranks(row_ids), -worth, groups))
+    order = np.lexsort((id_ranks(row_ids), -worth, held_out, groups))
     held, start, place = np.unique(groups[order], return_index=True, return_inverse=True)
     best = np.empty(len(groups), np.int64)
     best[order] = order[start][place] if len(held) else order
@@ -102,6 +110,7 @@ def semantic_duplicates(
     epsilon: float,
     keep: Literal["hard", "easy"] = "hard",
     against: Literal["kept", "seen"] = "kept",
+    ranks: NDArray[np.int64] | None = None,
 ) -> tuple[Positions, NDArray[np.float64]]:
     """SemDeDup (Abbas et al. 2023): of rows of one cluster that are nearer than ε, the first stays.
 
@@ -115,6 +124,7 @@ def semantic_duplicates(
         keep: `hard` goes from the furthest inwards, as in the paper; `easy` outwards.
         against: `kept` compares with rows that stay, so each duplicate is near to one that does; `seen` with all
             earlier ones, as the paper's script does, so that a chain of neighbours leaves only its first.
+        ranks: rows of a lower one come first, whatever their distance.
 
     Returns:
         The position of the nearest earlier row that it was compared with, or -1, and the cosine to it, or NaN.
@@ -122,7 +132,8 @@ def semantic_duplicates(
     if epsilon <= 0:
         raise ValueError(f"epsilon must be above 0, not {epsilon}")
     outwards = -cosine if keep == "easy" else cosine
-    order = np.lexsort((id_ranks(row_ids), outwards, cluster))
+    first = np.zeros(len(cosine), np.int64) if ranks is None else ranks
+    order = np.lexsort((id_ranks(row_ids), outwards, first, cluster))
     nearest, highest = np.full(len(order), -1), np.full(len(order), np.nan)
     borders = np.flatnonzero(np.diff(cluster[order])) + 1
     for members in np.split(order, borders):
@@ -132,22 +143,26 @@ def semantic_duplicates(
 
 @dataclass(frozen=True)
 class ExactDuplicates(Stage):
-    """Find rows that are equal in all `keys`; a reduce of the duplicates alone, joined by row id."""
+    """Find rows that are equal in all `keys`; a reduce of the duplicates alone, joined by row id.
+
+    `split`, where given, is the column by which a row that is held out stays before one that is trained on.
+    """
 
     keys: tuple[str, ...]
     quality: str | None = None
+    split: str | None = None
 
     writes = ("row_id", "exact_duplicate_of")
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys([*self.keys, *([self.quality] if self.quality else [])]))
+        return tuple(dict.fromkeys([*self.keys, *(name for name in (self.quality, self.split) if name)]))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         values = zip(*(rows[key].to_pylist() for key in self.keys), strict=True)
         groups = exact_groups([None if None in value else value for value in values])
         row_ids = rows["row_id"].to_pylist()
-        best = winners(groups, _numbers(rows, self.quality), row_ids)
+        best = winners(groups, _numbers(rows, self.quality), row_ids, _ranks(rows, self.split))
         return _duplicates(row_ids, "exact_duplicate_of", np.where(best == np.arange(len(best)), -1, best))
 
 
@@ -156,20 +171,23 @@ class PerceptualDuplicates(Stage):
     """Find rows whose pictures look the same, by their 64-bit hash; a reduce of the duplicates alone, joined by row id.
 
     A row without a hash is no one's duplicate. `same`, where given, is the column that names a picture: rows of one
-    picture (with captions of their own) are not duplicates of each other, and stay or go together.
+    picture (with captions of their own) are not duplicates of each other, and stay or go together. `split`, where
+    given, is the column of splits: a row that is held out stays before one that is trained on, and the same picture in
+    two splits is a duplicate.
     """
 
     perceptual_hash: str = "perceptual_hash"
     distance: int = 4
     quality: str | None = None
     same: str | None = None
+    split: str | None = None
 
     writes = ("row_id", "perceptual_duplicate_of")
     packages = ("numpy",)
 
     @property
     def reads(self) -> tuple[str, ...]:
-        named = (self.perceptual_hash, self.quality, self.same)
+        named = (self.perceptual_hash, self.quality, self.same, self.split)
         return tuple(dict.fromkeys(name for name in named if name))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
@@ -177,8 +195,12 @@ class PerceptualDuplicates(Stage):
         # Signed or not, the 64 bits are the same.
         hashes = rows[self.perceptual_hash].cast(pa.uint64(), safe=False).to_numpy()
         row_ids = rows["row_id"].to_pylist()
-        best = winners(perceptual_groups(hashes, self.distance), _numbers(rows, self.quality), row_ids)
-        identity = exact_groups(rows[self.same].to_pylist()) if self.same else np.arange(len(best))
+        groups = perceptual_groups(hashes, self.distance)
+        best = winners(groups, _numbers(rows, self.quality), row_ids, _ranks(rows, self.split))
+        identity = np.arange(len(best))
+        if self.same:
+            named = [rows[name].to_pylist() for name in (self.same, self.split) if name]
+            identity = exact_groups([None if None in key else key for key in zip(*named, strict=True)])
         return _duplicates(row_ids, "perceptual_duplicate_of", np.where(identity[best] == identity, -1, best))
 
 
@@ -193,13 +215,14 @@ class SemanticDuplicates(Stage):
     keep: Literal["hard", "easy"] = "hard"
     against: Literal["kept", "seen"] = "kept"
     embedding: str = "embedding"
+    split: str | None = None
 
     writes = ("row_id", "semantic_duplicate_of", "semantic_similarity")
     packages = ("numpy",)
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return (self.embedding, "cluster", "centroid_cosine")
+        return (self.embedding, "cluster", "centroid_cosine", *([self.split] if self.split else []))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         rows = rows.filter(pc.is_valid(rows["cluster"]))
@@ -212,6 +235,7 @@ class SemanticDuplicates(Stage):
             epsilon=self.epsilon,
             keep=self.keep,
             against=self.against,
+            ranks=_ranks(rows, self.split),
         )
         found = _duplicates(row_ids, "semantic_duplicate_of", nearest)
         return found.append_column("semantic_similarity", pa.array(similarity[nearest >= 0]))
@@ -289,6 +313,13 @@ def _duplicates(row_ids: Sequence[str], column: str, of: Positions) -> pa.Table:
     found = np.flatnonzero(of >= 0)
     ids = pa.array(row_ids, pa.string())
     return pa.table({"row_id": ids.take(pa.array(found)), column: ids.take(pa.array(of[found]))})
+
+
+def _ranks(rows: pa.Table, split: str | None) -> NDArray[np.int64] | None:
+    """How strictly each row is held out, by its split; None where there are no splits."""
+    if split is None:
+        return None
+    return np.array([held_out_rank(value) for value in rows[split].to_pylist()], np.int64)
 
 
 def _numbers(rows: pa.Table, column: str | None) -> NDArray[np.float64] | None:

@@ -90,7 +90,9 @@ class Reassemble(Stage):
         language = first["language"] or (first[self.measured_language] if self.measured_language else None)
         return {
             **{name: first[name] for name in ("root", "uri", "licence", "consent")},
-            **{name: first[f"document_{name}"] for name in ("name", "url", "title", "metadata", "occurrences")},
+            **{
+                name: first[f"document_{name}"] for name in ("name", "url", "title", "metadata", "occurrences", "split")
+            },
             "row_id": derived_id(parents, "sample", TASK),
             "ordinal": 0,
             "kind": "sample",

@@ -14,7 +14,7 @@ from curation.errors import SourceError
 LEADS_OUT = "links that lead out of the source (source.roots allows more folders)"
 READ_ALREADY = "links to folders that are read already"
 HIDDEN = "hidden files and folders"
-SKIPPED = b"skipped"
+SKIPPED, NOTES = b"skipped", b"notes"
 
 
 @dataclass
@@ -139,16 +139,32 @@ def skipped_text(skipped: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {why}" for why, count in sorted(skipped.items()) if count)
 
 
-def with_skipped(listing: pa.Table, skipped: Mapping[str, int]) -> pa.Table:
-    """A listing that says what was skipped, in its schema's metadata."""
+def with_notes(
+    listing: pa.Table, skipped: Mapping[str, int], splits: Mapping[str, int] | None = None, treated: str = "keep"
+) -> pa.Table:
+    """A listing that says what was skipped, and which splits it has, in its schema's metadata."""
+    notes = []
+    if any(skipped.values()):
+        notes.append(f"skipped: {skipped_text(skipped)}")
+    if splits:
+        words = ", ".join(f"{name} {count}" for name, count in splits.items())
+        kept = "kept (source.splits: pool makes one of them)" if treated == "keep" else "pooled, as source.splits says"
+        notes.append(f"splits, by files: {words}; {kept}")
     told = {why: count for why, count in sorted(skipped.items()) if count}
-    return listing.replace_schema_metadata({SKIPPED: json.dumps(told)} if told else None)
+    metadata = {SKIPPED: json.dumps(told), NOTES: json.dumps(notes)}
+    return listing.replace_schema_metadata(metadata if notes else None)
 
 
 def skipped_of(listing: pa.Table) -> dict[str, int]:
     """What a listing says was skipped."""
     told: dict[str, int] = json.loads((listing.schema.metadata or {}).get(SKIPPED, b"{}"))
     return told
+
+
+def notes_of(listing: pa.Table) -> list[str]:
+    """What people should know of a listing, a line each."""
+    notes: list[str] = json.loads((listing.schema.metadata or {}).get(NOTES, b"[]"))
+    return notes
 
 
 def ending(name: str) -> str:

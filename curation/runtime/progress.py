@@ -8,7 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 
-from curation.media.source_folders import skipped_of, skipped_text
+from curation.media.source_folders import notes_of
 from curation.runtime.nodes import Listing, Node, Pinned
 from curation.runtime.tasks import Task
 from curation.store.parts import Receipt
@@ -64,8 +64,8 @@ class LiveProgress:
     def node_ends(self, node: Node, receipts: Sequence[Receipt]) -> None:
         assert self._line is not None
         self._progress.update(self._line, total=1.0, completed=1.0)
-        if isinstance(node, Listing) and (skipped := skipped_of(node.rows)):
-            self._console.print(f"{node.name}: skipped {skipped_text(skipped)}", highlight=False, markup=False)
+        for note in notes_of(node.rows) if isinstance(node, Listing) else ():
+            self._console.print(f"{node.name}: {note}", highlight=False, markup=False)
         if not self._console.is_terminal and not isinstance(node, (Listing, Pinned)):
             reused = len(receipts) - self._computed
             self._console.print(

@@ -12,6 +12,7 @@ import yaml
 
 from curation.engines.engine import Engine
 from curation.hashing import bytes_digest
+from curation.media.source_splits import TRAIN, held_out_rank
 from curation.runtime.failures import Failures, failures_of, too_many
 from curation.runtime.nodes import Pack, Pipeline
 from curation.store.dataset_card import Counts, EngineUse, FunnelRow, SourceTerms, Subset, dataset_card
@@ -19,7 +20,7 @@ from curation.store.layout import Amount
 from curation.store.objects import Store
 from curation.store.parts import PartFile, Receipt
 from curation.store.shard_index import energon_files, index_bytes, subset_index
-from curation.store.tar_shards import shard_name
+from curation.store.tar_shards import shard_name, shard_split
 from curation.store.versions import (
     NodeRecord,
     ShardRecord,
@@ -142,13 +143,14 @@ def shelf_record(shelf: Pack) -> ShelfRecord:
 
 
 def shard_records(packs: Sequence[Receipt]) -> list[ShardRecord]:
-    """Shards with their names, numbered within each subset in the order of the plan."""
-    numbers: Counter[str] = Counter()
+    """Shards with their names, numbered within each split of a subset in the order of the plan."""
+    numbers: Counter[tuple[str, str]] = Counter()
     records = []
     for receipt in packs:
         subset = receipt.details["subset"]
-        name = f"{subset}/{shard_name('train', numbers[subset])}"
-        numbers[subset] += 1
+        split = receipt.details.get("split", TRAIN)
+        name = f"{subset}/{shard_name(split, numbers[subset, split])}"
+        numbers[subset, split] += 1
         shard = receipt.files["shard"]
         details = receipt.details
         records.append(ShardRecord(name, shard.path, subset, shard.size, details["sha256"], details["samples"]))
@@ -175,7 +177,9 @@ def version_files(version: Version, packs: Sequence[Receipt], store: Store) -> d
         files[f"index/{name}.parquet"] = index_bytes(index)
         files |= {f"{name}/{path}": data for path, data in energon_files(index).items()}
         extensions = tuple(part["extension"] for part in index["parts"][0].as_py())
-        splits = {"train": len(mine)}
+        of_splits = Counter(shard_split(shard.path.rsplit("/", 1)[1]) for shard in mine)
+        # Whoever names none gets the first: what is trained on.
+        splits = dict(sorted(of_splits.items(), key=lambda item: (-held_out_rank(item[0]), item[0])))
         size = sum(shard.size for shard in mine)
         counted, languages = _counts(index, amounts), _languages(index, amounts)
         subsets.append(Subset(name, told.get(name, ""), extensions, splits, size, counted, languages))

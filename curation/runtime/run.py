@@ -189,7 +189,7 @@ class Run:
         names = () if isinstance(node, Pack) else node.joins
         joins = tuple(receipt.files["table"] for name in names for receipt in self.receipts[name])
         unit = WHOLE if isinstance(node, Reduce) else node.unit
-        subset = [node.layout.subset] if isinstance(node, Pack) else []
+        subset = node.layout.apart if isinstance(node, Pack) else ()
         tables = {join.path: self.store.read_table(join.path) for join in joins}
         shared = {name for table in tables.values() for name in table.column_names}
         rows = self._planning_rows(sources, {unit.together, *([unit.cost] if unit.cost else ()), *subset, *shared})
@@ -251,8 +251,10 @@ def _cut_by(subset: Sequence[str], rows: pa.Table, unit: Unit) -> Iterator[list[
     if not subset:
         yield from cut(rows, unit)
         return
-    for value in sorted(pc.unique(rows[subset[0]]).to_pylist()):
-        here = pc.indices_nonzero(pc.equal(rows[subset[0]], value)).to_pylist()
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for place, values in enumerate(zip(*(rows[name].to_pylist() for name in subset), strict=True)):
+        groups.setdefault(values, []).append(place)
+    for _, here in sorted(groups.items()):
         for positions in cut(rows.take(here), unit):
             yield [here[i] for i in positions]
 

@@ -14,6 +14,7 @@ from curation.hashing import bytes_digest
 from curation.media.pair_files import key_draw, pictures_of
 from curation.media.pair_records import FoundPicture, PairNames
 from curation.media.places import MAX_BYTES, read_place
+from curation.media.source_splits import held_out_rank
 from curation.pair_sources import PairSource, names_of
 from curation.rows import derived_id, source_id
 from curation.stage import Stage, failure, mark, measure_each, reject, with_column
@@ -45,7 +46,18 @@ class ReadEntries(Stage):
     max_metadata_bytes: int = 1 << 14
     """The longest values stay out, and are named."""
 
-    reads = ("name", "format", "size_bytes", "modified_ns", "beside", "language", "licence", "consent", "error")
+    reads = (
+        "name",
+        "format",
+        "size_bytes",
+        "modified_ns",
+        "beside",
+        "split",
+        "language",
+        "licence",
+        "consent",
+        "error",
+    )
     locators = ("uri", "roots")
     writes = tuple(name for name in ENTRY.names if name != "parents")
     makes = "entry"
@@ -125,6 +137,7 @@ class _Entries:
             row_id = derived_id([file["row_id"]], "entry", [found.key, found.nth, number])
             values = (
                 *(row_id, found.ordinal, found.uri, found.name, found.key, said.url, caption, said.metadata),
+                file["split"],
                 *(said.language or file["language"], said.licence or file["licence"], said.consent or file["consent"]),
                 *((None, None) if picture is None else (picture.file_bytes, picture.modified_ns)),
             )
@@ -201,12 +214,16 @@ class OneRowPerPair(Stage):
     The first entry by name gives the fields. Licences, or consents, that differ are not decided between: the pair has
     all of them, sorted and joined by "; ", so that neither the card nor a filter for one of them takes it for free of
     the others. An entry that states none adds none.
+
+    A pair that stands in several splits is in that which is held out most strictly (test, validation, train), so that
+    nothing of it is trained on.
     """
 
     reads = (*(name for name in FROM_ENTRIES if name not in ("root", "ordinal", "uri")), "image_hash", "image_bytes")
     locators = ("uri",)
     writes = tuple(name for name in PAIR.names if name != "parents")
     makes = "pair"
+    version = 2
 
     def __call__(self, entries: pa.Table) -> pa.Table:
         if not entries.num_rows:
@@ -226,6 +243,7 @@ class OneRowPerPair(Stage):
             "occurrences": _distinct_lists(_taken(entries["name"], together), ends),
             "licence": _all_terms(_taken(entries["licence"], together), ends),
             "consent": _all_terms(_taken(entries["consent"], together), ends),
+            "split": _held_out(_taken(entries["split"], together), ends),
         }.items():
             pairs = with_column(pairs, name, values)
         return pairs.select(PAIR.names).cast(PAIR)
@@ -251,6 +269,14 @@ def _distinct_lists(values: pa.Array, ends: NDArray[np.int32]) -> pa.ListArray:
     keep[ends[:-1]] = True
     kept_before = np.concatenate([[0], np.cumsum(keep)]).astype(np.int32)
     return pa.ListArray.from_arrays(kept_before[ends], values.filter(pa.array(keep)))
+
+
+def _held_out(splits: pa.Array, ends: NDArray[np.int32]) -> pa.Array:
+    """Of each list the split that is held out most strictly."""
+    known = sorted(splits.unique().to_pylist(), key=lambda split: (held_out_rank(split), split or ""))
+    ranks = pc.index_in(splits, pa.array(known, pa.string())).to_numpy(zero_copy_only=False)
+    least = np.minimum.reduceat(ranks, ends[:-1]) if len(ends) > 1 else ranks
+    return pa.array(known, pa.string()).take(pa.array(least))
 
 
 def _all_terms(values: pa.Array, ends: NDArray[np.int32]) -> pa.Array:

@@ -36,7 +36,8 @@ class PairLayout(Layout):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys([*KNOWN[1:], "metadata", "picture_type", *self.scores]))
+        split = [self.split] if self.split else []
+        return tuple(dict.fromkeys([*KNOWN[1:], "metadata", "picture_type", *split, *self.scores]))
 
     @property
     def subsets(self) -> dict[str, str]:
@@ -46,7 +47,7 @@ class PairLayout(Layout):
         return (subset, *self.extensions[1:])
 
     def parts(self, row: dict[str, Any], payload: bytes) -> dict[str, bytes]:
-        known = {name: row[name] for name in (*KNOWN, *self.scores)}
+        known = {name: row[name] for name in (*KNOWN, *([self.split] if self.split else []), *self.scores)}
         known["metadata"] = json.loads(row["metadata"]) if row["metadata"] else None
         text = json.dumps(known, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         return {row["picture_type"]: payload, "json": text.encode(), "txt": (row["text"] or "").encode()}
