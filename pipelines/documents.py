@@ -31,7 +31,7 @@ from curation.documents.filters import (
     NodeSpecialCharacters,
 )
 from curation.documents.layout import INDEXED, SCORES, DocumentLayout
-from curation.documents.pairing import PairImages
+from curation.documents.pairing import PairImages, Unpaired
 from curation.documents.picture_tar import GatherPictures
 from curation.documents.reading import OneDocumentPerContent, ReadDocuments, ScanNodes, SplitNodes, first_look
 from curation.documents.reassembly import Reassemble, WholeDocuments
@@ -129,7 +129,7 @@ class DocumentsRecipe(Recipe):
     usable: UsableImage | None = UsableImage()
     repeats: Repeats = Repeats()
     decontaminate: Decontamination | None = None
-    embedder: AnyImageTextEmbedder = OpenClip()
+    embedder: AnyImageTextEmbedder | None = OpenClip()
     segments: Segments = Segments()
     pairing: PairImages = PairImages()
     joint: JointEmbedding = JointEmbedding()
@@ -188,12 +188,12 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
     # What is left is put together again, and scored.
     language = next((f"document_{name}" for name in measured_language(recipe)), None)
     steps.then(Reassemble(recipe.left.min_images, recipe.left.min_words, language), joins=("facts",))
-    steps.then(CheckEmbedding(), MatchConcepts(recipe.lexicon, "text"), Knowledge())
+    steps.then(*([CheckEmbedding()] if recipe.embedder else []), MatchConcepts(recipe.lexicon, "text"), Knowledge())
     steps.map("assembled", Unit(target=work.assemble_nodes, together="root"))
-    if recipe.clusters:
+    if recipe.clusters and recipe.embedder:
         steps.reduce("clusters", recipe.clusters)
         steps.then(joins=("clusters",))
-    if recipe.density:
+    if recipe.density and recipe.embedder:
         # Complex clusters keep more; each keeps its best documents, at every distance from its centroid.
         steps.reduce("density", recipe.density, joins=("clusters",))
         steps.then(KeepDense(), joins=("density",))
@@ -240,6 +240,8 @@ def alt_texts(text: TextChecks) -> CheckAltTexts:
 def pairs(recipe: DocumentsRecipe) -> list[Stage]:
     """What brings pictures and texts together, and what is measured of each pair."""
     embedder = recipe.embedder
+    if embedder is None:
+        return [Unpaired(), recipe.node_quality]
     return [
         *only(TEXT, [recipe.segments, EmbedSegments(embedder)]),
         *only(IMAGE, [EmbedImage(embedder)]),
@@ -258,6 +260,6 @@ def only(kind: str, stages: Iterable[Stage]) -> list[Stage]:
 
 def scores(recipe: DocumentsRecipe) -> tuple[str, ...]:
     """Columns that tell of a document's worth, as far as the recipe makes them."""
-    clustered = ("cluster", "centroid_cosine") if recipe.clusters else ()
-    pruned = ("density_score",) if recipe.density else ()
+    clustered = ("cluster", "centroid_cosine") if recipe.clusters and recipe.embedder else ()
+    pruned = ("density_score",) if recipe.density and recipe.embedder else ()
     return (*SCORES, *clustered, *pruned)
