@@ -14,6 +14,7 @@ import pyarrow as pa
 from curation.errors import SourceError
 from curation.hashing import digest, draw
 from curation.media.folder_files import changed_ns
+from curation.media.pair_records import PICTURE_EXTENSIONS
 from curation.media.source_folders import Walk, allowed_roots, ending, skipped_text, with_notes
 from curation.media.source_splits import Splits, with_splits
 from curation.media.text_tables import unpacked_name
@@ -30,7 +31,7 @@ FORMATS = {
     ".htm": "html",
     ".xhtml": "html",
 }
-PICTURES = frozenset((".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp"))
+PICTURES = frozenset(f".{extension}" for extension in PICTURE_EXTENSIONS)
 NOTES = frozenset(("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json"))
 _MADE_BY_DATASETS = ("cache-", "indices-", "tmp")
 """How files begin that `datasets` leaves beside a dataset's own."""

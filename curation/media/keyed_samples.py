@@ -22,7 +22,7 @@ WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 MAX_WORDS = 8
 """Of an extension. A name may be a megabyte of them."""
 
-PICTURE_WORDS = frozenset(("img", "image", "picture", "photo", "rgb", "jpg", "jpeg", "png", "webp", "gif"))
+PICTURE_WORDS = frozenset(("img", "image", "picture", "photo", "rgb", "jpg", "jpeg", "png", "webp", "gif", "avif"))
 TEXT_WORDS = frozenset(("caption", "captions", "text", "txt", "alt", "prompt", *PICTURE_WORDS))
 """Words before an extension with which a part is still the sample's picture (`key.img.jpg`), or its text."""
 PART_WORDS = (

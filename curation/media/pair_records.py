@@ -16,7 +16,11 @@ IMAGE_NAMES = (
     *("image_path", "img_path", "file_name", "filename", "filepath", "path", "file"),
 )
 """Names of columns and fields that are tried in this order; letters may be large or small."""
-PICTURE_EXTENSIONS = frozenset(("jpg", "jpeg", "png", "webp", "gif", "bmp"))
+COMMON_EXTENSIONS = frozenset(("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp"))
+PICTURE_EXTENSIONS = COMMON_EXTENSIONS | frozenset(
+    ("avif", "avifs", "heic", "heif", "hif", "tif", "tiff", "jp2", "j2k", "j2c", "jpx", "jpf", "apng", "dib")
+)
+"""Where a sample has pictures of both, those that are common are taken."""
 
 MAX_NAMES = 1000
 """Of fields that are remembered for a message: every line of a stranger's file may have names of its own."""

@@ -12,6 +12,7 @@ from curation.errors import MediaError
 from curation.media.folder_files import FileFolder, changed_ns
 from curation.media.keyed_samples import PICTURE_WORDS, TEXT_WORDS, KeyedSample, Part, keyed_samples
 from curation.media.pair_records import (
+    COMMON_EXTENSIONS,
     NOTHING_SAID,
     PICTURE_EXTENSIONS,
     FoundPicture,
@@ -208,8 +209,11 @@ class _Reader:
         """Of the parts that may be the picture: those of a plain extension, else of one such as `img.jpg`."""
         if (wanted := self._names.image) is not None:
             return [wanted.lower()] if wanted.lower() in sample.parts else []
-        plain = [extension for extension in sample.parts if extension in PICTURE_EXTENSIONS]
-        return plain or _with_words(sample.parts, PICTURE_EXTENSIONS, PICTURE_WORDS)
+        for extensions in (COMMON_EXTENSIONS, PICTURE_EXTENSIONS):
+            plain = [extension for extension in sample.parts if extension in extensions]
+            if found := plain or _with_words(sample.parts, extensions, PICTURE_WORDS):
+                return found
+        return []
 
     def _no_picture(self, sample: KeyedSample[Part], here: list[str]) -> str:
         there = ", ".join(sample.parts)

@@ -12,7 +12,10 @@ from curation.media.images import decode_image
 from curation.media.places import read_place
 from curation.stage import Stage, fail, with_column
 
-EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp", "gif": "gif", "bmp": "bmp"}
+EXTENSIONS = {
+    **{"jpeg": "jpg", "png": "png", "webp": "webp", "gif": "gif", "bmp": "bmp"},
+    **{"avif": "avif", "tiff": "tif", "jpeg2000": "jp2", "heic": "heic"},
+}
 """Of a part in a shard, by the picture's format."""
 
 

@@ -18,7 +18,7 @@ from curation.stage import Stage, reject, with_column
 from curation.vision.perceptual_hash import hamming_distance, perceptual_hash
 from curation.vision.pictures import LOCATORS, measure_pictures
 
-Format = Literal["jpeg", "png", "webp", "gif", "bmp"]
+Format = Literal["jpeg", "png", "webp", "gif", "bmp", "avif", "tiff", "jpeg2000", "heic"]
 
 ALL_FORMATS: tuple[Format, ...] = get_args(Format)
 
@@ -63,6 +63,8 @@ class ImageSize(Stage):
     writes = tuple(HEADER)
     locators = LOCATORS
     packages = ("pillow",)
+    optional_packages = ("pillow-heif",)
+    version = 2
 
     def __call__(self, images: pa.Table) -> pa.Table:
         images = measure_pictures(images, HEADER, partial(image_header, formats=self.formats))
@@ -98,8 +100,9 @@ class ImageQuality(Stage):
     writes = tuple(QUALITY)
     locators = LOCATORS
     packages = ("pillow", "numpy")
+    optional_packages = ("pillow-heif",)
     costly = True
-    version = 2
+    version = 3
 
     def __post_init__(self) -> None:
         if self.side < 32:

@@ -10,6 +10,7 @@ KNOWN = (
     *("row_id", "text", "caption", "language", "licence", "consent", "url", "name", "occurrences"),
     *("image_hash", "image_format", "width", "height"),
 )
+FORMATS = ("jpg", "png", "webp", "gif", "bmp", "avif", "tif", "jp2", "heic")
 INDEXED = ("language", "licence", "consent", "url", "name", "image_hash", "width", "height")
 
 
@@ -41,7 +42,7 @@ class PairLayout(Layout):
 
     @property
     def subsets(self) -> dict[str, str]:
-        return {name: f"pictures ({name}) and their texts" for name in ("jpg", "png", "webp", "gif", "bmp")}
+        return {name: f"pictures ({name}) and their texts" for name in FORMATS}
 
     def extensions_in(self, subset: str) -> tuple[str, ...]:
         return (subset, *self.extensions[1:])
