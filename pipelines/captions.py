@@ -12,6 +12,8 @@ from curation.diversity.concepts import STARTER, ConceptBalance, KeepProbability
 from curation.diversity.density import DensityPruning, KeepDense
 from curation.diversity.duplicates import PerceptualDuplicates, RejectDuplicates, SemanticDuplicates
 from curation.diversity.resampling import ClusterRates, Resample
+from curation.documents.filters import CaptionPersonalData
+from curation.engines.image_safety import AnyImageSafety
 from curation.engines.image_text_embedding import AnyImageTextEmbedder, OpenClip
 from curation.engines.text_embedding import AnyTextEmbedder
 from curation.engines.text_reading import AnyTextReader
@@ -40,6 +42,7 @@ from curation.vision.pair_check import EmbedImage, EmbedText, JointEmbedding, Pa
 from curation.vision.pair_text import PairText
 from curation.vision.picture_text import NotOnlyText, PictureText
 from curation.vision.recaptioning import CheckRecaption, Recaption
+from curation.vision.sensitive_images import NotSensitive, SensitiveScore
 from pipelines.steps import Steps
 
 
@@ -56,6 +59,7 @@ class TextChecks(BaseModel):
     truncation: CaptionTruncation | None = CaptionTruncation()
     language: CaptionLanguage | None = CaptionLanguage()
     flagged_words: FlaggedWords | None = FlaggedWords()
+    personal_data: CaptionPersonalData | None = None
 
     def stages(self) -> list[Stage]:
         """Cheap ones first."""
@@ -104,6 +108,8 @@ class CaptionsRecipe(Recipe):
     size: ImageSize = ImageSize()
     quality: ImageQuality = ImageQuality()
     usable: UsableImage | None = UsableImage()
+    safety: AnyImageSafety | None = None
+    sensitive: NotSensitive = NotSensitive()
     decontaminate: Decontamination | None = None
     perceptual: PerceptualDuplicates | None = PerceptualDuplicates(quality="short_side", same="image_hash")
     text_reader: AnyTextReader | None = None
@@ -123,7 +129,7 @@ class CaptionsRecipe(Recipe):
     seed: int = 0
     work: Work = Work()
 
-    @field_validator("embedder", "text_embedder", "text_reader", mode="before")
+    @field_validator("embedder", "text_embedder", "text_reader", "safety", mode="before")
     @classmethod
     def _engine(cls, value: Any) -> Any:
         return engine_shorthand(value)
@@ -202,6 +208,8 @@ def checks(recipe: CaptionsRecipe) -> list[Stage]:
     allowed = [AllowedLicence(recipe.allow_licences)] if recipe.allow_licences is not None else []
     texts = recipe.text.stages() if recipe.text else []
     pictures = [recipe.size, recipe.quality, *([recipe.usable] if recipe.usable else [])]
+    if recipe.safety:
+        pictures += [SensitiveScore(recipe.safety), recipe.sensitive]
     leaks = recipe.decontaminate
     return [
         *allowed,

@@ -38,6 +38,7 @@ from curation.documents.reassembly import Reassemble, WholeDocuments
 from curation.documents.repeats import CommonPictures, OncePerDocument, PictureSpread, TextsDigest
 from curation.documents.scores import Knowledge, NodeQuality
 from curation.documents.segments import EmbedSegments, Segments
+from curation.engines.image_safety import AnyImageSafety
 from curation.engines.image_text_embedding import AnyImageTextEmbedder, OpenClip
 from curation.licences import AllowedLicence
 from curation.ranges import Count, Positive, check
@@ -47,6 +48,7 @@ from curation.stage import Forget, Only, Stage
 from curation.vision.encoding import EncodePicture
 from curation.vision.image_checks import ImageQuality, ImageSize, UsableImage
 from curation.vision.pair_check import EmbedImage, JointEmbedding, PairCheck
+from curation.vision.sensitive_images import NotSensitive, SensitiveScore
 from pipelines.steps import Steps
 from schemas.documents import IMAGE, TEXT
 
@@ -127,6 +129,8 @@ class DocumentsRecipe(Recipe):
     size: ImageSize = ImageSize(min_side=150, max_aspect_ratio=2.0)
     quality: ImageQuality = ImageQuality()
     usable: UsableImage | None = UsableImage()
+    safety: AnyImageSafety | None = None
+    sensitive: NotSensitive = NotSensitive()
     repeats: Repeats = Repeats()
     decontaminate: Decontamination | None = None
     embedder: AnyImageTextEmbedder | None = OpenClip()
@@ -141,7 +145,7 @@ class DocumentsRecipe(Recipe):
     picture: EncodePicture = EncodePicture()
     work: Work = Work()
 
-    @field_validator("embedder", mode="before")
+    @field_validator("embedder", "safety", mode="before")
     @classmethod
     def _engine(cls, value: Any) -> Any:
         return engine_shorthand(value)
@@ -224,6 +228,8 @@ def node_checks(recipe: DocumentsRecipe) -> list[Stage]:
     texts = [stage for _, stage in recipe.text if stage is not None]
     once = recipe.repeats.in_document
     pictures = [recipe.size, recipe.quality, *([recipe.usable] if recipe.usable else []), *([once] if once else [])]
+    if recipe.safety:
+        pictures += [SensitiveScore(recipe.safety), recipe.sensitive]
     return [
         *only(TEXT, [*texts, *(leaks.text("text") if leaks else ())]),
         *only(IMAGE, [alt_texts(recipe.text), *pictures, *(leaks.image(recipe.quality) if leaks else ())]),
