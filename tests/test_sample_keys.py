@@ -90,6 +90,13 @@ def test_words_before_the_extension_of_a_picture_and_a_text_are_understood(tmp_p
     assert json.loads(good[0]["metadata"]) == {"other_parts": ["seg.png"]}
 
 
+def test_a_shard_of_other_words_is_understood(tmp_path: Path) -> None:
+    names = [f"sample{n:08d}.{kind}" for n in range(3) for kind in ("input.jpg", "outputs.txt", "depth.png")]
+    good, bad = entries_of(tar_of(tmp_path / "a.tar", *names))
+    assert [row["key"] for row in good] == [f"sample{n:08d}" for n in range(3)] and not bad
+    assert all(row["caption"].endswith(".outputs.txt.") and row["uri"].endswith(".input.jpg") for row in good)
+
+
 def test_loose_pictures_stay_samples_of_their_own_and_notes_on_them_are_found(tmp_path: Path) -> None:
     assert keys("a.jpg", "a.left.jpg", "a.jpg.json", loose=True) == {"a": ["jpg", "jpg.json"], "a.left": ["jpg"]}
 

@@ -166,7 +166,13 @@ def _rows(path: str, format_: str) -> Iterator[tuple[int, dict[str, Any] | Media
     except (OSError, ValueError, pa.ArrowException) as error:
         if not number:
             raise MediaError(f"{path}: not {format_}, or damaged: {error}") from error
-        yield number, MediaError(f"{path}: cannot be read from row {number} on: {error}")
+        lost = _row_count(path) - number if format_ == "parquet" else 0
+        where = f"{path}: cannot be read from row {number} on: {error}"
+        yield number, MediaError(where, lost if lost > 1 else None)
+
+
+def _row_count(path: str) -> int:
+    return int(pq.read_metadata(path).num_rows)
 
 
 def _as_objects(path: str, rows: pa.RecordBatch, first: int) -> Iterator[dict[str, Any] | MediaError]:

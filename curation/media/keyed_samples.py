@@ -23,13 +23,15 @@ MAX_WORDS = 8
 """Of an extension. A name may be a megabyte of them."""
 
 PICTURE_WORDS = frozenset(("img", "image", "picture", "photo", "rgb", "jpg", "jpeg", "png", "webp", "gif", "avif"))
-TEXT_WORDS = frozenset(("caption", "captions", "text", "txt", "alt", "prompt", *PICTURE_WORDS))
-"""Words before an extension with which a part is still the sample's picture (`key.img.jpg`), or its text."""
+TEXT_WORDS = PICTURE_WORDS | frozenset(("caption", "captions", "text", "txt", "alt", "prompt", "output", "outputs"))
+"""Words before an extension with which a text is still the sample's own (`key.caption.txt`)."""
+MAP_WORDS = frozenset(("seg", "segmentation", "mask", "depth", "edge", "edges", "thumb", "thumbnail", "target"))
+"""Words before an extension with which an image is none that a text tells of."""
 PART_WORDS = (
     PICTURE_WORDS
     | TEXT_WORDS
-    | frozenset(("seg", "segmentation", "mask", "depth", "edge", "edges", "thumb", "thumbnail", "latent", "embedding"))
-    | frozenset(("cls", "json", "meta", "metadata", "info", "index", "target", "input", "output", "label", "bbox"))
+    | MAP_WORDS
+    | frozenset(("cls", "json", "meta", "metadata", "info", "index", "input", "label", "bbox", "latent", "embedding"))
 )
 """Words before an extension that belong to it."""
 

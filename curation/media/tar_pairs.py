@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from curation.errors import MediaError
 from curation.media.folder_files import FileFolder, changed_ns
-from curation.media.keyed_samples import PICTURE_WORDS, TEXT_WORDS, KeyedSample, Part, keyed_samples
+from curation.media.keyed_samples import MAP_WORDS, TEXT_WORDS, KeyedSample, Part, keyed_samples
 from curation.media.pair_records import (
     COMMON_EXTENSIONS,
     NOTHING_SAID,
@@ -206,12 +206,13 @@ class _Reader:
         return FoundPicture(sample.key, sample.nth, sample.ordinal, name, uri, None, NOTHING_SAID, where, lost)
 
     def _picture_extensions(self, sample: KeyedSample[Part]) -> list[str]:
-        """Of the parts that may be the picture: those of a plain extension, else of one such as `img.jpg`."""
+        """Of the parts that may be the picture: those of a plain extension, else of one as `img.jpg`, no `seg.png`."""
         if (wanted := self._names.image) is not None:
             return [wanted.lower()] if wanted.lower() in sample.parts else []
         for extensions in (COMMON_EXTENSIONS, PICTURE_EXTENSIONS):
             plain = [extension for extension in sample.parts if extension in extensions]
-            if found := plain or _with_words(sample.parts, extensions, PICTURE_WORDS):
+            worded = [part for part, before in _before(sample.parts, extensions) if not {*before} & MAP_WORDS]
+            if found := plain or worded:
                 return found
         return []
 
@@ -229,7 +230,7 @@ class _Reader:
         if wanted is None or self.namer.caption_name(tuple(record)) is None:
             extension = "txt" if wanted is None else wanted.lower()
             if wanted is None and extension not in parts:
-                texts = _with_words(parts, {"txt"}, TEXT_WORDS)
+                texts = [part for part, before in _before(parts, {"txt"}) if {*before} <= TEXT_WORDS]
                 extension = texts[0] if len(texts) == 1 else extension
             if extension in parts:
                 text = self._text(parts.pop(extension))
@@ -250,7 +251,7 @@ class _Reader:
         return record
 
 
-def _with_words(parts: Iterable[str], extensions: Collection[str], words: Collection[str]) -> list[str]:
-    """Those of the extensions `parts` that are one of `extensions` with such words before it."""
+def _before(parts: Iterable[str], extensions: Collection[str]) -> list[tuple[str, list[str]]]:
+    """Those of `parts` that end in one of the extensions, with the words before it."""
     split = ((part, *part.rpartition(".")[::2]) for part in parts)
-    return [part for part, before, last in split if before and last in extensions and {*before.split(".")} <= {*words}]
+    return [(part, before.split(".")) for part, before, last in split if before and last in extensions]
