@@ -17,7 +17,6 @@ from typing import Any
 
 from curation.hashing import bytes_digest
 from curation.media.json_records import IMAGE_MARK, turns
-from curation.media.source_folders import is_within
 from schemas.documents import IMAGE, TEXT
 
 MAX_QUOTED = 200
@@ -101,7 +100,9 @@ class PictureFolder:
             return image(error=f"neither a path nor an address on the web: {path:.{MAX_QUOTED}}")
         full = os.path.normpath(os.path.join(self.images, path))
         real = os.path.realpath(full)
-        inside = real.startswith(self._bound) or (is_within(full, [self.folder]) and is_within(real, self.roots))
+        inside = real.startswith(self._bound)
+        if not inside and full.startswith(self.folder.rstrip("/") + "/"):
+            inside = any(real.startswith(root.rstrip("/") + "/") for root in self.roots)
         if not inside:
             return image(name=path, error=f"no file below {self.folder}: {path:.{MAX_QUOTED}}")
         return image(name=path, place={"path": full, "format": "file"})

@@ -7,7 +7,7 @@ at once is the picture that it begins as, or nothing. Everything that a file can
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -288,7 +288,7 @@ def _rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
         return _from_lab(image)
     if image.has_transparency_data:
         opaque = _opaque(image, background)
-        if _is_one_colour(opaque) and not _is_one_colour(image.convert("RGBA")):
+        if _is_one_colour([opaque]) and not _is_one_colour(one.convert("RGBA") for one in _stripes(image)):
             # White on nothing, on white: what is drawn shows on the opposite alone.
             red, green, blue = (255 - value for value in background)
             opaque = _opaque(image, (red, green, blue))
@@ -303,22 +303,40 @@ def _from_lab(image: Image.Image) -> Image.Image:
     return turned
 
 
-def _is_one_colour(image: Image.Image) -> bool:
-    return all(low == high for low, high in np.reshape(image.getextrema(), (-1, 2)))
+def _stripes(image: Image.Image) -> Iterator[Image.Image]:
+    for top in range(0, image.height, STRIPE):
+        yield image.crop((0, top, image.width, min(top + STRIPE, image.height)))
+
+
+def _is_one_colour(images: Iterable[Image.Image]) -> bool:
+    """Whether all pixels of all of them are equal."""
+    extremes = np.array([np.reshape(image.getextrema(), (-1, 2)) for image in images])
+    return bool((extremes[..., 0].min(axis=0) == extremes[..., 1].max(axis=0)).all())
 
 
 def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Grey of more than 8 bits as 8: whole numbers lose as many lower bits as are too many for all but the brightest
-    .1 %; of other numbers 0 to 1 (or to the greatest) is the whole range."""
+    """Grey of more than 8 bits as 8, a stripe at a time.
+
+    Whole numbers lose as many lower bits as are too many for all but the brightest .1 %; of other numbers 0 to 1, or to
+    255, or to the greatest is the whole range.
+    """
+    grey = np.empty(values.shape, np.uint8)
+    stripes = [slice(top, top + STRIPE) for top in range(0, len(values), STRIPE)]
     if np.issubdtype(values.dtype, np.integer):
-        values = np.maximum(values, 0)
-        level = int(np.partition(values.reshape(-1), at := int(0.999 * (values.size - 1)))[at])
-        shifted: NDArray[np.uint8] = np.minimum(values >> max(0, level.bit_length() - 8), 255).astype(np.uint8)
-        return shifted
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    top = float(values.max(initial=0.0))
+        counts = np.zeros(33, np.int64)  # of numbers by their length in bits
+        for stripe in stripes:
+            _, bits = np.frexp(np.maximum(values[stripe], 0).astype(np.float64))
+            counts += np.bincount(bits.reshape(-1), minlength=33)
+        length = int(np.searchsorted(np.cumsum(counts), 0.999 * values.size))
+        for stripe in stripes:
+            grey[stripe] = np.minimum(np.maximum(values[stripe], 0) >> max(0, length - 8), 255)
+        return grey
+    top = max(float(np.nanmax(values[stripe], initial=0.0, where=np.isfinite(values[stripe]))) for stripe in stripes)
     scale = 255.0 if top <= 1 else 255.0 / top if top > 255 else 1.0
-    return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
+    for stripe in stripes:
+        finite = np.nan_to_num(values[stripe], nan=0.0, posinf=0.0, neginf=0.0)
+        grey[stripe] = np.clip(np.rint(finite * scale), 0, 255)
+    return grey
 
 
 def _opaque(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
