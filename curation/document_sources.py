@@ -32,7 +32,6 @@ FORMATS = {
     ".xhtml": "html",
 }
 PICTURES = frozenset(f".{extension}" for extension in PICTURE_EXTENSIONS)
-NOTES = frozenset(("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json"))
 _MADE_BY_DATASETS = ("cache-", "indices-", "tmp")
 """How files begin that `datasets` leaves beside a dataset's own."""
 
@@ -44,12 +43,9 @@ class DocumentSource:
     Attributes:
         path: a folder (searched below), a glob or one file: `.jsonl` or Parquet in the manner of MMC4 (`text_list`,
             `image_info`) or of OBELICS (`texts`, `images`), with a list of `nodes`, or with a conversation as LLaVA has
-            it (`conversations`, `image`); `.json`, a list of such; a dataset that `datasets` saved; HTML pages. JSON
-            may be packed with gzip, bzip2 or zstd. Links are followed once, as far as they stay in the source; what is
-            not read is counted.
-        roots: folders into which links of the source may lead, besides its own.
-        splits: `keep` keeps those that folders and files are named for (train, validation, test) in a column and in the
-            names of shards; `pool` makes one of them.
+            it (`conversations`, `image`); `.json`, a list of such, where it is named itself or by a glob; a dataset
+            that `datasets` saved; HTML pages. JSON may be packed with gzip, bzip2 or zstd. Links are followed once, as
+            far as they stay in the source; what is not read is counted.
         images: the folder in which relative paths of pictures begin; where it is not given, that of the file that
             names them. Pictures must lie below it, or without it below `path`; one that does not, by `..` or a link,
             fails alone.
@@ -121,8 +117,9 @@ def _files(source: DocumentSource, walk: Walk) -> Iterator[tuple[Path, Path]]:
             continue
         if format_ == "arrow" and file.name.startswith(_MADE_BY_DATASETS):
             walk.skipped["notes of datasets"] += 1
-        elif format_ == "json" and file != path and _is_note(file):
-            walk.skipped["notes of datasets, and JSON beside images"] += 1
+        elif format_ == "json" and path.is_dir():
+            # Beside pages and images lies much JSON that is no document.
+            walk.skipped[".json (named as source.path, one by one or by a glob, it is read)"] += 1
         elif format_ is not None:
             yield file, root
         elif file.suffix.lower() not in PICTURES:  # which pages and tables name
@@ -134,11 +131,6 @@ def _format(name: str) -> str | None:
     plain = unpacked_name(small)
     format_ = FORMATS.get(os.path.splitext(plain)[1])
     return format_ if plain == small or format_ in ("jsonl", "json") else None
-
-
-def _is_note(file: Path) -> bool:
-    """Whether JSON is what `datasets` writes beside its data, or says something of the picture beside it."""
-    return file.name in NOTES or any(file.with_suffix(end).exists() for end in PICTURES)
 
 
 def _matches(root: Path, pattern: Path, walk: Walk) -> Iterator[Path]:

@@ -24,7 +24,7 @@ KEPT_NODE = pa.struct(
 PICTURE = pa.struct(
     [
         pa.field("image_hash", pa.string(), metadata={"description": "xxh3-128 of the file's bytes, in hex"}),
-        pa.field("image_format", pa.string(), metadata={"description": "jpeg, png, webp, gif or bmp"}),
+        pa.field("image_format", pa.string(), metadata={"description": "jpeg, png, webp and so on"}),
         pa.field("width", pa.int32(), metadata={"description": "as it is shown", "unit": "pixels"}),
         pa.field("height", pa.int32(), metadata={"description": "as it is shown", "unit": "pixels"}),
     ]

@@ -329,7 +329,7 @@ def test_conversations_are_documents_with_their_images_in_place(tmp_path: Path, 
     record = {"id": "1", "image": "0.jpg", "conversations": CONVERSATION}
     data = json.dumps([record] if ".jsonl" not in name else record).encode()
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    listing = list_documents(DocumentSource(path=str(tmp_path)))
+    listing = list_documents(DocumentSource(path=str(tmp_path / name)))
     (entry,) = run_chain("entries", [ReadDocuments()], listing).rows.to_pylist()
     assert [(node["node_kind"], node["text"]) for node in entry["nodes"]] == [
         ("image", None),
@@ -396,6 +396,17 @@ def test_json_that_breaks_off_is_named(tmp_path: Path, text: str, message: str) 
 def test_json_that_is_no_table_has_no_pairs(tmp_path: Path) -> None:
     write_tars(tmp_path, pairs(1))
     (tmp_path / "config.json").write_text('{"model": "x", "layers": [1, 2]}')
+    (tmp_path / "labels.json").write_text(json.dumps(list(range(100))))
+    (tmp_path / "classes.json").write_text(json.dumps([{"id": n, "name": "dog"} for n in range(100)]))
     good, bad = entries_of(tmp_path)
     assert len(good) == 1
-    assert said(bad) == ["no_pairs"]
+    assert said(bad) == ["no_pairs"] * 3
+
+
+def test_json_beside_pages_is_no_document_unless_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("<p>One.</p>")
+    (tmp_path / "page.json").write_text('[{"url": "http://x"}]')
+    listing = list_documents(DocumentSource(path=str(tmp_path)))
+    assert listing["name"].to_pylist() == ["page.html"]
+    assert sum(skipped_of(listing).values()) == 1
+    assert list_documents(DocumentSource(path=str(tmp_path / "*.json")))["format"].to_pylist() == ["json"]

@@ -80,6 +80,8 @@ def _line_pairs(path: str, name: str, names: PairNames, choose: Choose | None) -
     lines = _Lines(path, name, names)
     if separator := _separator(path):
         lines.check_header(csv_header(path, separator))
+    if _is_json(path) and names.image is None and not lines.has_image(next(_records(path, names), (0, ""))[1]):
+        return  # one of the many files of JSON that have no pairs
     records = (
         lines.found(number, record) for number, record in _records(path, names) if chosen is None or number in chosen
     )
@@ -102,6 +104,12 @@ class _Lines:
     def check_header(self, header: list[str]) -> None:
         """Raises MediaError where no line will have a picture, or none a text."""
         self.namer.columns(self._path, header, header, header)
+
+    def has_image(self, record: dict[str, Any] | str) -> bool:
+        """Whether a record names an image."""
+        if isinstance(record, str):
+            return False
+        return "images" in record or self.namer.image_name(tuple(record)) is not None
 
     def found(self, number: int, record: dict[str, Any] | str) -> FoundPicture:
         uri = f"{self._path}:{number}"
@@ -151,9 +159,13 @@ def _image_folders(path: str, roots: Sequence[str]) -> list[str]:
 def _records(path: str, names: PairNames) -> Iterator[NumberedRecord]:
     if separator := _separator(path):
         return csv_records(path, separator)
-    if PurePath(unpacked_name(path)).suffix.lower() == ".json":
+    if _is_json(path):
         return json_records(path, names.max_text_bytes)
     return json_lines(path, names.max_text_bytes)
+
+
+def _is_json(path: str) -> bool:
+    return PurePath(unpacked_name(path)).suffix.lower() == ".json"
 
 
 def _separator(path: str) -> bytes | None:
