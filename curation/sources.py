@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
@@ -18,6 +19,7 @@ from curation.hashing import draw
 from curation.media.audio import MAX_CHANNELS
 from curation.media.folder_files import changed_ns
 from curation.media.source_folders import Walk, allowed_roots, ending, skipped_text, with_notes
+from curation.media.source_splits import split_of
 from curation.media.subtitles import SIDECAR_EXTENSIONS, Sidecars, find_sidecar, sidecars_by_stem
 from curation.media.text_tables import opened, unpacked_name
 from curation.rows import derived_id, unreadable_id
@@ -82,7 +84,10 @@ def list_source(source: Source, limit: int | None = None) -> pa.Table:
     if limit is not None:
         rows = sorted(rows, key=lambda row: (draw(0, row["name"], "limit"), row["row_id"]))[:limit]
     table = pa.Table.from_pylist(sorted(rows, key=lambda row: (row["uri"], row["row_id"])), LISTING)
-    return with_notes(table, walk.skipped)
+    # A recording's own name tells nothing: test.wav.
+    folders = [(os.path.dirname(row["uri"]), os.path.dirname(row["name"])) for row in rows]
+    found = [split for uri, name in folders if name and (split := split_of(uri, name, is_folder=True))]
+    return with_notes(table, walk.skipped, dict(sorted(Counter(found).items())), "recordings")
 
 
 def _root(path: Path) -> Path:

@@ -146,6 +146,17 @@ def test_a_shard_of_a_source_without_splits_says_nothing_of_them(tmp_path: Path)
     assert len(rows) == 3 and "split" not in rows[0]
 
 
+def test_recordings_are_pooled_and_it_is_said(tmp_path: Path) -> None:
+    from curation.media.source_folders import notes_of
+    from curation.sources import Source, list_source
+
+    for name in ("train/a.wav", "test/b.wav", "other/test.wav"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"")
+    (note,) = notes_of(list_source(Source(path=str(tmp_path))))
+    assert note.startswith("splits, by files: test 1, train 1; pooled: recordings keep no splits")
+
+
 def test_documents_keep_their_splits(tmp_path: Path) -> None:
     from curation.document_sources import DocumentSource, list_documents
     from curation.documents.reading import OneDocumentPerContent, ReadDocuments

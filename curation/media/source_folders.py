@@ -16,6 +16,13 @@ READ_ALREADY = "links to folders that are read already"
 HIDDEN = "hidden files and folders"
 SKIPPED, NOTES = b"skipped", b"notes"
 
+TREATED = {
+    "keep": "kept (source.splits: pool makes one of them)",
+    "pool": "pooled, as source.splits says",
+    "recordings": "pooled: recordings keep no splits, so run each as a source of its own to keep them apart",
+}
+"""What becomes of splits."""
+
 
 @dataclass
 class Folder:
@@ -148,8 +155,7 @@ def with_notes(
         notes.append(f"skipped: {skipped_text(skipped)}")
     if splits:
         words = ", ".join(f"{name} {count}" for name, count in splits.items())
-        kept = "kept (source.splits: pool makes one of them)" if treated == "keep" else "pooled, as source.splits says"
-        notes.append(f"splits, by files: {words}; {kept}")
+        notes.append(f"splits, by files: {words}; {TREATED[treated]}")
     told = {why: count for why, count in sorted(skipped.items()) if count}
     metadata = {SKIPPED: json.dumps(told), NOTES: json.dumps(notes)}
     return listing.replace_schema_metadata(metadata if notes else None)
