@@ -37,6 +37,8 @@ class EncodePicture(Stage):
     writes = ("payload", "payload_bytes", "picture_type")
     locators = ("place", "uri")
     packages = ("pillow",)
+    optional_packages = ("pillow-heif",)
+    version = 2
 
     def __post_init__(self) -> None:
         if self.format == "original" and self.max_side is not None:
