@@ -51,6 +51,7 @@ OPTIONAL = (
     "open_clip",
     "opencc",
     "pandas",
+    "pillow_heif",
     "pocketsphinx",
     "py3langid",
     "rapidocr",

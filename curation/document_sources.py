@@ -15,19 +15,25 @@ from curation.errors import SourceError
 from curation.first_look import opened_files
 from curation.hashing import digest
 from curation.media.folder_files import changed_ns
+from curation.media.pair_records import PICTURE_EXTENSIONS
+from curation.media.source_folders import Walk, allowed_roots, ending, skipped_text, with_notes
+from curation.media.source_splits import Splits, with_splits
+from curation.media.text_tables import unpacked_name
 from curation.paths import RecipePath
 from curation.rows import unreadable_id
 from schemas.documents import DOCUMENT_LISTING
 
 FORMATS = {
     ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
     ".parquet": "parquet",
     ".arrow": "arrow",
     ".html": "html",
     ".htm": "html",
     ".xhtml": "html",
 }
-PICTURES = frozenset((".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp"))
+PICTURES = frozenset(f".{extension}" for extension in PICTURE_EXTENSIONS)
 _MADE_BY_DATASETS = ("cache-", "indices-", "tmp")
 """How files begin that `datasets` leaves beside a dataset's own."""
 
@@ -38,8 +44,10 @@ class DocumentSource:
 
     Attributes:
         path: a folder (searched below), a glob or one file: `.jsonl` or Parquet in the manner of MMC4 (`text_list`,
-            `image_info`) or of OBELICS (`texts`, `images`), or with a list of `nodes`; a dataset that `datasets` saved;
-            HTML pages. Links to folders are not followed.
+            `image_info`) or of OBELICS (`texts`, `images`), with a list of `nodes`, or with a conversation as LLaVA has
+            it (`conversations`, `image`); `.json`, a list of such, where it is named itself or by a glob; a dataset
+            that `datasets` saved; HTML pages. JSON may be packed with gzip, bzip2 or zstd. Links are followed once, as
+            far as they stay in the source; what is not read is counted.
         images: the folder in which relative paths of pictures begin; where it is not given, that of the file that
             names them. Pictures must lie below it, or without it below `path`; one that does not, by `..` or a link,
             fails alone.
@@ -51,6 +59,8 @@ class DocumentSource:
 
     path: RecipePath = ""
     images: RecipePath | None = None
+    roots: tuple[RecipePath, ...] = ()
+    splits: Splits = "keep"
     language: str | None = None
     licence: str | None = None
     consent: str | None = None
@@ -69,49 +79,77 @@ def list_documents(source: DocumentSource, limit: int | None = None) -> pa.Table
         raise SourceError("source.path is empty; give a folder, a glob or a file: --set source.path=/data/pages")
     if source.images is not None and not Path(source.images).expanduser().is_dir():
         raise SourceError(f"source.images: {source.images} is not a folder")
+    path = Path(source.path).expanduser()
+    more = [*source.roots, *([source.images] if source.images else [])]
     try:
-        state = lru_cache(_state_of_pictures)
-        rows = [_row(file, root, source, state) for file, root in _files(source)]
+        walk = Walk(allowed_roots(str(path if path.is_dir() else _root(path)), more))
+        state = lru_cache(lambda folder: _state_of_pictures(folder, walk.roots))
+        rows = [_row(file, root, source, state) | {"roots": walk.roots} for file, root in _files(source, walk)]
     except OSError as error:
         raise SourceError(f"source.path: cannot look into {source.path}: {error.strerror}") from error
     if not rows:
-        raise SourceError(f"source.path: no documents in {source.path}; known are {' '.join(FORMATS)}")
+        skipped = f"; skipped: {skipped_text(walk.skipped)}" if walk.skipped.total() else ""
+        raise SourceError(f"source.path: no documents in {source.path}; known are {' '.join(FORMATS)}{skipped}")
+    told = with_splits(rows, source.splits)
     rows = opened_files(rows, limit)
-    return pa.Table.from_pylist(sorted(rows, key=lambda row: (row["uri"], row["row_id"])), DOCUMENT_LISTING)
+    table = pa.Table.from_pylist(sorted(rows, key=lambda row: (row["uri"], row["row_id"])), DOCUMENT_LISTING)
+    return with_notes(table, walk.skipped, told, source.splits)
 
 
-def _files(source: DocumentSource) -> Iterator[tuple[Path, Path]]:
+def _root(path: Path) -> Path:
+    """The folder that names of files begin in, of a path that is no folder."""
+    if path.is_file():
+        return path.parent
+    return Path(*takewhile(lambda part: not glob.has_magic(part), path.parts[:-1]))
+
+
+def _files(source: DocumentSource, walk: Walk) -> Iterator[tuple[Path, Path]]:
     """Files, and the folder that their names begin in."""
     path = Path(source.path).expanduser()
     found: Iterator[Path]
     if path.is_dir():
-        found, root = path.rglob("*"), path
-    elif path.is_file():
-        found, root = iter([path]), path.parent
+        found, root = (Path(one.path, name) for one in walk.below(str(path)) for name in one.names), path
     else:
-        root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts[:-1]))
-        found = _matches(root, path.relative_to(root))
+        root = _root(path)
+        found = iter([path]) if path.is_file() else _matches(root, path.relative_to(root), walk)
     for file in found:
-        format_ = FORMATS.get(file.suffix.lower())
-        if format_ is None or file.is_dir() or (format_ == "arrow" and file.name.startswith(_MADE_BY_DATASETS)):
+        format_ = _format(file.name)
+        if file.is_dir():
             continue
-        yield file, root
+        if format_ == "arrow" and file.name.startswith(_MADE_BY_DATASETS):
+            walk.skipped["notes of datasets"] += 1
+        elif format_ == "json" and path.is_dir():
+            # Beside pages and images lies much JSON that is no document.
+            walk.skipped[".json (named as source.path, one by one or by a glob, it is read)"] += 1
+        elif format_ is not None:
+            yield file, root
+        elif file.suffix.lower() not in PICTURES:  # which pages and tables name
+            walk.skipped[ending(file.name)] += 1
 
 
-def _matches(root: Path, pattern: Path) -> Iterator[Path]:
+def _format(name: str) -> str | None:
+    small = name.lower()
+    plain = unpacked_name(small)
+    format_ = FORMATS.get(os.path.splitext(plain)[1])
+    return format_ if plain == small or format_ in ("jsonl", "json") else None
+
+
+def _matches(root: Path, pattern: Path, walk: Walk) -> Iterator[Path]:
     try:
-        yield from root.glob(str(pattern / "*" if pattern.name == "**" else pattern))
+        for file in root.glob(str(pattern / "*" if pattern.name == "**" else pattern)):
+            if walk.may_read(str(file)):
+                yield file
     except ValueError as error:
         raise SourceError(f"source.path: {root / pattern} is no glob that can be read: {error}") from error
 
 
-def _state_of_pictures(folder: str) -> str | None:
+def _state_of_pictures(folder: str, roots: tuple[str, ...]) -> str | None:
     """Changes when a picture below the folder does, so that what names it is read again; None where there are none."""
     found = []
-    for here, _, names in os.walk(folder):
-        for name in names:
+    for one in Walk(roots).below(folder):
+        for name in one.names:
             if os.path.splitext(name)[1].lower() in PICTURES:
-                file = os.path.join(here, name)
+                file = os.path.join(one.path, name)
                 found.append([os.path.relpath(file, folder), *_status(Path(file))])
     return digest(sorted(found, key=lambda file: str(file[0]))) if found else None
 
@@ -133,7 +171,7 @@ def _row(file: Path, root: Path, source: DocumentSource, state: Callable[[str], 
         "kind": "listing",
         "uri": uri,
         "name": name,
-        "format": FORMATS[file.suffix.lower()],
+        "format": _format(file.name),
         "size_bytes": size,
         "modified_ns": modified,
         "folder": images or folder,

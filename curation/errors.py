@@ -55,7 +55,15 @@ class RunFailed(CurateError):
 
 
 class MediaError(CurateError):
-    """A file, or a span of it, cannot be decoded. The message names the file; it fails that row alone."""
+    """A file, or a span of it, cannot be decoded. The message names the file; it fails that row alone.
+
+    Attributes:
+        samples: how many samples cannot be read for it, where that is known and not one.
+    """
+
+    def __init__(self, message: str = "", samples: int | None = None) -> None:
+        super().__init__(message)
+        self.samples = samples
 
 
 class StageError(CurateError):

@@ -16,7 +16,10 @@ from curation.hashing import digest
 from curation.media.folder_files import changed_ns
 from curation.media.pair_files import FORMATS
 from curation.media.pair_records import PICTURE_EXTENSIONS, PairNames
+from curation.media.source_folders import Walk, allowed_roots, ending, skipped_text, with_notes
+from curation.media.source_splits import Splits, with_splits
 from curation.media.tar_pairs import SIDE_EXTENSIONS, is_part
+from curation.media.text_tables import unpacked_name
 from curation.paths import RecipePath
 from curation.rows import unreadable_id
 from schemas.pairs import PAIR_LISTING
@@ -25,7 +28,10 @@ PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".tfreco
 """Known, and refused by name: pictures in them cannot be found by their place."""
 
 TEXT_TABLES = frozenset(("jsonl", "csv"))
-NAMES_PICTURES = TEXT_TABLES | {"parquet", "arrow"}
+NAMES_PICTURES = TEXT_TABLES | {"parquet", "arrow", "json"}
+
+NOTES = frozenset(("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json"))
+"""Of `datasets`, beside its data."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +44,20 @@ class PairSource:
 
     Pictures below a folder with a `.jsonl`, `.csv` or `.tsv` are pairs only as that says.
 
+    Tables of text may be packed with gzip, bzip2 or zstd (`.jsonl.gz`). `.json` is a list of records, COCO's captions,
+    or conversations as LLaVA has them.
+
     Not taken for pairs: the Parquet that img2dataset writes beside a tar or a folder of the same name, its
-    `_stats.json`, the `cache-*.arrow` of `datasets`, hidden files, links to folders, and stores of datasets.
+    `_stats.json`, the `cache-*.arrow` of `datasets`, hidden files, and stores of datasets. What is not taken is
+    counted. Links are followed once, as far as they stay in the source.
 
     Attributes:
         path: a folder (searched below), a glob, or one file.
         caption, image: names of the fields, columns, or extensions in a tar; None tries those that are in use.
         image_folder: the folder that paths in tables are relative to; None is the table's own. No path leaves it.
+        roots: folders into which links of the source may lead, besides its own.
+        splits: `keep` keeps those that folders and files are named for (train, validation, test) in a column and in the
+            names of shards; `pool` makes one of them.
         language: ISO 639-1 code of texts of which the source does not say more; None where it is not known.
         licence, consent: likewise; carried to the ledger and the card.
     """
@@ -55,6 +68,8 @@ class PairSource:
     caption: str | None = None
     image: str | None = None
     image_folder: RecipePath | None = None
+    roots: tuple[RecipePath, ...] = ()
+    splits: Splits = "keep"
     language: str | None = None
     licence: str | None = None
     consent: str | None = None
@@ -73,41 +88,64 @@ def list_pairs(source: PairSource, limit: int | None = None) -> pa.Table:
         raise SourceError("source.path is empty; give a folder, a glob or a file: --set source.path=/data/pairs")
     if source.image_folder is not None and not Path(source.image_folder).expanduser().is_dir():
         raise SourceError(f"source.image_folder: there is no folder {source.image_folder}")
-    states = _States(source)
     try:
-        found = {path: (name, format_) for path, name, format_ in _files(source)}
-        rows = [_row(source, path, name, format_, states) for path, (name, format_) in found.items()]
+        walk = Walk(allowed_roots(_root(Path(source.path).expanduser().absolute()), _more_roots(source)))
+        states = _States(source, walk.roots)
+        found = {path: (name, format_) for path, name, format_ in _files(source, walk)}
+        rows = [_row(source, path, name, format_, states, walk) for path, (name, format_) in found.items()]
     except OSError as error:
         raise SourceError(f"source.path: cannot look into {source.path}: {error.strerror}") from error
     known = " ".join((*FORMATS, "and folders of pictures with .txt or .json beside them"))
     if not rows:
-        raise SourceError(f"source.path: no pairs in {source.path}; known are {known}")
+        skipped = f"; skipped: {skipped_text(walk.skipped)}" if walk.skipped.total() else ""
+        raise SourceError(f"source.path: no pairs in {source.path}; known are {known}{skipped}")
     if all(row["format"] in PACKED for row in rows):
         raise SourceError(f"source.path: {rows[0]['error']}; known are {known}")
+    told = with_splits(rows, source.splits)
     rows = opened_files(rows, limit)
-    return pa.Table.from_pylist(sorted(rows, key=lambda row: (row["uri"], row["row_id"])), PAIR_LISTING)
+    table = pa.Table.from_pylist(sorted(rows, key=lambda row: (row["uri"], row["row_id"])), PAIR_LISTING)
+    return with_notes(table, walk.skipped, told, source.splits)
 
 
 Found = tuple[str, str, str]
 """A file's path, its name below the source, and its format, which of a packed one is the end of its name."""
 
 
-def _files(source: PairSource) -> Iterator[Found]:
-    path = Path(source.path).expanduser().absolute()
+def _root(path: Path) -> str:
+    """The folder that names begin in."""
     if path.is_dir():
-        yield from _below(source, path, path)
+        return str(path)
+    if path.exists() or not glob.has_magic(str(path)):
+        return str(path.parent)
+    return str(Path(*takewhile(lambda part: not glob.has_magic(part), path.parts[:-1])))
+
+
+def _more_roots(source: PairSource) -> list[str]:
+    return [*source.roots, *([source.image_folder] if source.image_folder else [])]
+
+
+def _files(source: PairSource, walk: Walk) -> Iterator[Found]:
+    path = Path(source.path).expanduser().absolute()
+    root = Path(_root(path))
+    if path.is_dir():
+        yield from _below(source, walk, path, path)
     elif path.exists():
-        if format_ := _format(path.name):
-            yield str(path), path.name, format_
+        yield from _one(path, path.name, walk)
     elif glob.has_magic(str(path)):
-        root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts[:-1]))
         for match in _matches(root, path.relative_to(root)):
             if match.is_dir():
-                yield from _below(source, match, root)
-            elif format_ := _format(match.name):
-                yield str(match), match.relative_to(root).as_posix(), format_
+                yield from _below(source, walk, match, root)
+            elif walk.may_read(str(match)):
+                yield from _one(match, match.relative_to(root).as_posix(), walk)
     else:
         raise SourceError(f"source.path: there is no {source.path}")
+
+
+def _one(path: Path, name: str, walk: Walk) -> Iterator[Found]:
+    if format_ := _format(path.name):
+        yield str(path), name, format_
+    else:
+        walk.skipped[ending(path.name)] += 1
 
 
 def _matches(root: Path, pattern: Path) -> Iterator[Path]:
@@ -117,40 +155,64 @@ def _matches(root: Path, pattern: Path) -> Iterator[Path]:
         raise SourceError(f"source.path: {root / pattern} is no glob that can be read: {error}") from error
 
 
-def _below(source: PairSource, folder: Path, root: Path) -> Iterator[Found]:
+def _below(source: PairSource, walk: Walk, folder: Path, root: Path) -> Iterator[Found]:
     """The files of a folder and of those below it."""
     described: set[str] = set()
-    for here, folders, names in os.walk(folder, onerror=_raise):
+    for found in walk.below(str(folder)):
+        here, folders, there = found.path, found.folders, set(found.names)
         if _is_store(here, folders):
-            folders.clear()
+            found.prune()
+            walk.skipped["stores of datasets"] += 1
             continue
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        there = {name for name in names if not name.startswith(".")}
         below = os.path.relpath(here, root)
-        formats = {name: format_ for name in sorted(there) if (format_ := _format(name))}
-        for name, format_ in formats.items():
-            stem = name.rpartition(".")[0]
-            if format_ == "parquet" and (f"{stem}.tar" in there or stem in folders):
-                continue
-            if format_ == "arrow" and name.startswith("cache-"):
-                continue
-            if format_ in TEXT_TABLES:
+        formats = {name: format_ for name in found.names if (format_ := _format(name))}
+        has_samples = _has_samples(source, there)
+        for name, format_ in list(formats.items()):
+            if _is_note(name, format_, there, folders) or (format_ == "json" and has_samples):
+                del formats[name]
+            elif format_ in TEXT_TABLES:
                 described.add(here)
+        for name, format_ in formats.items():
             yield os.path.join(here, name), os.path.normpath(os.path.join(below, name)), format_
         # A table names the pictures below it: they are then its pairs, and no others.
         if os.path.dirname(here) in described:
             described.add(here)
-        if here not in described and _has_samples(source, there):
+        if here not in described and has_samples:
             yield here, below if below != "." else os.path.basename(here), "files"
+        _count_rest(source, walk, there - formats.keys(), here in described, has_samples)
+
+
+def _is_note(name: str, format_: str, there: set[str], folders: list[str]) -> bool:
+    """Whether a file is what img2dataset or `datasets` write beside their data."""
+    stem = name.rpartition(".")[0]
+    match format_:
+        case "parquet":
+            return f"{stem}.tar" in there or stem in folders
+        case "arrow":
+            return name.startswith("cache-")
+        case "json":
+            return name in NOTES or name.endswith("_stats.json")
+        case _:
+            return False
+
+
+def _count_rest(source: PairSource, walk: Walk, names: set[str], described: bool, has_samples: bool) -> None:
+    """Count the files of a folder that nothing reads."""
+    pictures, texts = _loose_extensions(source)
+    for name in names:
+        format_ = _format(name)
+        if format_ is not None and _is_note(name, format_, names | {f"{name.rpartition('.')[0]}.tar"}, []):
+            walk.skipped["notes of img2dataset and datasets"] += 1
+        elif is_part(name, pictures):
+            if not described and not has_samples:
+                walk.skipped["images without a text beside them, unless a table names them"] += 1
+        elif not (has_samples and not described and is_part(name, texts)):
+            walk.skipped[ending(name)] += 1
 
 
 def _is_store(here: str, folders: list[str]) -> bool:
     """Whether a folder is a store of datasets: what a run made of pairs is no source of more."""
     return "parts" in folders and any(os.path.isdir(os.path.join(here, name, "_runs")) for name in folders)
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _has_samples(source: PairSource, names: set[str]) -> bool:
@@ -170,10 +232,12 @@ def _format(name: str) -> str | None:
     for end in PACKED:
         if small.endswith(end):
             return end
-    return FORMATS.get(os.path.splitext(small)[1])
+    plain = unpacked_name(small)
+    format_ = FORMATS.get(os.path.splitext(plain)[1])
+    return format_ if plain == small or format_ in TEXT_TABLES or format_ == "json" else None
 
 
-def _row(source: PairSource, path: str, name: str, format_: str, states: "_States") -> dict[str, Any]:
+def _row(source: PairSource, path: str, name: str, format_: str, states: "_States", walk: Walk) -> dict[str, Any]:
     error = None
     if format_ in PACKED:
         error = f"{path}: pairs are not read out of {format_}; unpack it"
@@ -201,6 +265,7 @@ def _row(source: PairSource, path: str, name: str, format_: str, states: "_State
         "size_bytes": size,
         "modified_ns": modified,
         "beside": beside,
+        "roots": walk.roots,
         "language": source.language,
         "licence": source.licence,
         "consent": source.consent,
@@ -220,17 +285,18 @@ class _States:
     A changed picture changes them, so that its table is read again.
     """
 
-    def __init__(self, source: PairSource) -> None:
+    def __init__(self, source: PairSource, roots: tuple[str, ...]) -> None:
         self._pictures, texts = _loose_extensions(source)
         if source.image is not None:
             self._pictures |= PICTURE_EXTENSIONS
         self._parts = self._pictures | texts
+        self._roots = roots
         self._known: dict[str, str | None] = {}
 
     def of_pictures(self, folder: str) -> str | None:
         """Of all pictures below a folder."""
         if folder not in self._known:
-            below = ((here, names) for here, _, names in os.walk(folder, onerror=_raise))
+            below = ((found.path, found.names) for found in Walk(self._roots).below(folder))
             self._known[folder] = _state(folder, below, lambda name: is_part(name, self._pictures))
         return self._known[folder]
 

@@ -41,6 +41,9 @@ class Recipe(BaseModel):
     dataset: Annotated[str, Field(pattern=DATASET_NAME)]
     allow_licences: tuple[str, ...] | None = None
     max_failed_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Of samples at a node whose inputs cannot be read."""
+    max_defect_share: Annotated[float, Field(ge=0, le=1)] = 0.001
+    """Of samples at a node at which a stage raised an error that it does not explain."""
 
     @field_validator("dataset")
     @classmethod

@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
@@ -17,7 +18,10 @@ from curation.errors import SourceError
 from curation.hashing import draw
 from curation.media.audio import MAX_CHANNELS
 from curation.media.folder_files import changed_ns
-from curation.media.subtitles import Sidecars, find_sidecar, sidecars_by_stem
+from curation.media.source_folders import Walk, allowed_roots, ending, skipped_text, with_notes
+from curation.media.source_splits import split_of
+from curation.media.subtitles import SIDECAR_EXTENSIONS, Sidecars, find_sidecar, sidecars_by_stem
+from curation.media.text_tables import opened, unpacked_name
 from curation.paths import RecipePath
 from curation.rows import derived_id, unreadable_id
 from schemas.speech import LISTING
@@ -35,7 +39,10 @@ class Source:
     Attributes:
         path: a folder (searched below), a glob, one file, or a manifest: `.jsonl` or `.parquet` with a column `path`
             (relative to the manifest) and, where known, `sidecar`, `language`, `licence`, `consent`, `channel`. A file
-            may stand in it several times, with other channels, sidecars or terms. Links to folders are not followed.
+            may stand in it several times, with other channels, sidecars or terms. Lines of JSON may be packed with
+            gzip, bzip2 or zstd. Links are followed once, as far as they stay in the source; what is no recording is
+            counted.
+        roots: folders into which links of the source may lead, besides its own.
         language: ISO 639-1 code of recordings that do not say otherwise.
         licence, consent: likewise; carried to the ledger and the card.
         channel: the channel to hear, from 0; None is the mean of all.
@@ -44,6 +51,7 @@ class Source:
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
     path: RecipePath = ""
+    roots: tuple[RecipePath, ...] = ()
     language: str = "en"
     licence: str | None = None
     consent: str | None = None
@@ -62,33 +70,49 @@ def list_source(source: Source, limit: int | None = None) -> pa.Table:
     if not source.path:
         raise SourceError("source.path is empty; give a folder, a glob or a manifest: --set source.path=/data/podcasts")
     once: dict[str, dict[str, Any]] = {}
+    path = Path(source.path).expanduser()
     try:
-        for row in (_row(_as_text(file), source) for file in _files(source)):
+        walk = Walk(allowed_roots(str(path if path.is_dir() else _root(path)), source.roots))
+        for row in (_row(_as_text(file), source) for file in _files(source, walk)):
             once.setdefault(row["row_id"], row)
     except OSError as error:
         raise SourceError(f"source.path: cannot look into {source.path}: {error.strerror}") from error
     rows = list(once.values())
     if not rows:
-        raise SourceError(f"source.path: no recordings in {source.path}; known are {' '.join(sorted(AUDIO_SUFFIXES))}")
+        skipped = f"; skipped: {skipped_text(walk.skipped)}" if walk.skipped.total() else ""
+        known = " ".join(sorted(AUDIO_SUFFIXES))
+        raise SourceError(f"source.path: no recordings in {source.path}; known are {known}{skipped}")
     if limit is not None:
         rows = sorted(rows, key=lambda row: (draw(0, row["name"], "limit"), row["row_id"]))[:limit]
-    return pa.Table.from_pylist(sorted(rows, key=lambda row: (row["uri"], row["row_id"])), LISTING)
+    table = pa.Table.from_pylist(sorted(rows, key=lambda row: (row["uri"], row["row_id"])), LISTING)
+    # A recording's own name tells nothing: test.wav.
+    folders = [(os.path.dirname(row["uri"]), os.path.dirname(row["name"])) for row in rows]
+    found = [split for uri, name in folders if name and (split := split_of(uri, name, is_folder=True))]
+    return with_notes(table, walk.skipped, dict(sorted(Counter(found).items())), "recordings")
 
 
-def _files(source: Source) -> Iterator[dict[str, Any]]:
+def _root(path: Path) -> Path:
+    """The folder that names of files begin in, of a path that is no folder."""
+    if path.is_file():
+        return path.parent
+    return Path(*takewhile(lambda part: not glob.has_magic(part), path.parts[:-1]))
+
+
+def _files(source: Source, walk: Walk) -> Iterator[dict[str, Any]]:
     path = Path(source.path).expanduser()
-    if path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file():
+    is_manifest = path.suffix.lower() in MANIFEST_SUFFIXES or unpacked_name(path.name).lower().endswith(".jsonl")
+    if is_manifest and path.is_file():
         yield from _manifest(path)
         return
     found: Iterator[Path]
     if path.is_dir():
-        found, root = path.rglob("*"), path
-    elif path.is_file():
-        found, root = iter([path]), path.parent
+        found, root = (Path(one.path, name) for one in walk.below(str(path)) for name in one.names), path
     else:
-        root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts[:-1]))
-        found = _matches(root, path.relative_to(root))
+        root = _root(path)
+        found = iter([path]) if path.is_file() else _matches(root, path.relative_to(root), walk)
     siblings: dict[Path, Sidecars] = {}
+    beside: set[Path | None] = set()
+    used: set[Path | None] = set()
     for file in found:
         if file.suffix.lower() in AUDIO_SUFFIXES and not file.is_dir():
             folder = file.parent
@@ -100,12 +124,20 @@ def _files(source: Source) -> Iterator[dict[str, Any]]:
                 "name": file.relative_to(root).as_posix(),
                 "sidecar": str((folder / sidecar).absolute()) if sidecar else None,
             }
+            used.add(folder / sidecar if sidecar else None)
+        elif file.suffix.lower().removeprefix(".") in SIDECAR_EXTENSIONS:
+            beside.add(file)
+        elif not file.is_dir():
+            walk.skipped[ending(file.name)] += 1
+    walk.skipped["texts of no recording"] += len(beside - used)
 
 
-def _matches(root: Path, pattern: Path) -> Iterator[Path]:
+def _matches(root: Path, pattern: Path, walk: Walk) -> Iterator[Path]:
     """The files of a glob. Unlike `glob`, `pathlib` does not follow links below `**`, which may lead in circles."""
     try:
-        yield from root.glob(str(pattern / "*" if pattern.name == "**" else pattern))
+        for file in root.glob(str(pattern / "*" if pattern.name == "**" else pattern)):
+            if walk.may_read(str(file)):
+                yield file
     except ValueError as error:
         raise SourceError(f"source.path: {root / pattern} is no glob that can be read: {error}") from error
 
@@ -162,7 +194,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
         if path.suffix.lower() == ".parquet":
             yield from enumerate(pq.read_table(path, partitioning=None).to_pylist(), 1)
             return
-        with path.open("rb") as file:
+        with opened(str(path)) as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue

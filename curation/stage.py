@@ -212,7 +212,7 @@ def fail(rows: pa.Table, errors: Sequence[BaseException | None]) -> pa.Table:
 
 
 def failure(error: BaseException) -> dict[str, Any]:
-    """The decision that an exception stands for.
+    """The decision that an exception stands for; its value is how many samples are lost with it, where that is told.
 
     Raises:
         CurateError: the exception itself, where no row is to blame for it.
@@ -220,9 +220,10 @@ def failure(error: BaseException) -> dict[str, Any]:
     if isinstance(error, BLAMES_NO_ROW):
         raise error
     name = type(error).__name__
+    samples = getattr(error, "samples", None)
     # A message may quote a file name, or text, that is not UTF-8; Arrow's strings are.
     message = str(error).encode(errors="backslashreplace").decode()
-    return {"verdict": FAILED, "reason": name, "value": None, "threshold": None, "error": message or name}
+    return {"verdict": FAILED, "reason": name, "value": samples, "threshold": None, "error": message or name}
 
 
 def mark(rows: pa.Table, decisions: Sequence[dict[str, Any] | None]) -> pa.Table:

@@ -24,6 +24,7 @@ from curation.diversity.lexicon_files import titles_file, vocabulary_file, words
 from curation.diversity.lexicon_packages import package_lexicons
 from curation.diversity.starter_lexicon import starter_lexicon
 from curation.errors import CurateError, EngineMissing, RecipeError, RunFailed, SourceError, StoreError
+from curation.media.source_folders import notes_of
 from curation.paths import resolve
 from curation.runtime import stopping
 from curation.runtime.inline import InlineRunner
@@ -120,6 +121,9 @@ def print_plan(run: Run, dataset: str, store: str) -> None:
             lines.append((planned.node.name, len(planned.done), len(planned.todo), rows))
     headings = ("node", "units done", "units to do", "rows to do")
     print_table(headings, lines, title=f"{dataset} in {store}")
+    for node in run.pipeline.nodes:
+        for note in notes_of(node.rows) if isinstance(node, Listing) else ():
+            say(note)
 
 
 @app.command()

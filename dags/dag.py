@@ -148,7 +148,14 @@ def run_job(
     try:
         with run_lease(store, folders, waits or (lambda sentence: None)) as lease:
             version, is_new = run_and_publish(
-                run, runner, watcher, job.resolved(), job.recipe.max_failed_share, limit=job.limit, before=lease.check
+                run,
+                runner,
+                watcher,
+                job.resolved(),
+                job.recipe.max_failed_share,
+                job.recipe.max_defect_share,
+                limit=job.limit,
+                before=lease.check,
             )
     except BaseException as error:
         outcome = str(error).partition("\n")[0]

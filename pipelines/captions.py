@@ -13,6 +13,8 @@ from curation.diversity.coverage import ConceptCoverage, ConceptLanguage, Covera
 from curation.diversity.density import DensityPruning, KeepDense
 from curation.diversity.duplicates import PerceptualDuplicates, RejectDuplicates, SemanticDuplicates
 from curation.diversity.resampling import ClusterRates, Resample
+from curation.documents.filters import CaptionPersonalData
+from curation.engines.image_safety import AnyImageSafety
 from curation.engines.image_text_embedding import AnyImageTextEmbedder, OpenClip
 from curation.engines.text_embedding import AnyTextEmbedder
 from curation.engines.text_reading import AnyTextReader
@@ -42,6 +44,7 @@ from curation.vision.pair_check import EmbedImage, EmbedText, JointEmbedding, Pa
 from curation.vision.pair_text import PairText
 from curation.vision.picture_text import NotOnlyText, PictureText
 from curation.vision.recaptioning import CheckRecaption, Recaption
+from curation.vision.sensitive_images import NotSensitive, SensitiveScore
 from pipelines.steps import Steps
 
 
@@ -58,6 +61,7 @@ class TextChecks(BaseModel):
     truncation: CaptionTruncation | None = CaptionTruncation()
     language: CaptionLanguage | None = CaptionLanguage()
     flagged_words: FlaggedWords | None = FlaggedWords()
+    personal_data: CaptionPersonalData | None = None
 
     def stages(self) -> list[Stage]:
         """Cheap ones first."""
@@ -119,6 +123,8 @@ class CaptionsRecipe(Recipe):
     size: ImageSize = ImageSize()
     quality: ImageQuality = ImageQuality()
     usable: UsableImage | None = UsableImage()
+    safety: AnyImageSafety | None = None
+    sensitive: NotSensitive = NotSensitive()
     decontaminate: Decontamination | None = None
     perceptual: PerceptualDuplicates | None = PerceptualDuplicates(
         quality=("short_side", "caption_detail"), same="image_hash"
@@ -140,7 +146,7 @@ class CaptionsRecipe(Recipe):
     seed: int = 0
     work: Work = Work()
 
-    @field_validator("embedder", "text_embedder", "text_reader", mode="before")
+    @field_validator("embedder", "text_embedder", "text_reader", "safety", mode="before")
     @classmethod
     def _engine(cls, value: Any) -> Any:
         return engine_shorthand(value)
@@ -163,6 +169,7 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
     if recipe.text and recipe.text.language and not recipe.source.language:
         recipe.text.language.require_known("text.language.languages")
     files = list_pairs(recipe.source, limit)
+    split = "split" if files["split"].null_count < files.num_rows else ""
     choose = Unit(target=work.choose_pairs)
     steps = Steps([Listing("listing", files)])
     steps.then(read_entries(recipe.source, limit))
@@ -181,7 +188,7 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
         # Whether the lexicon covers the captions is known here, before anything expensive.
         steps.reduce("concept_coverage", recipe.concepts.measured())
     if recipe.perceptual:
-        steps.reduce("duplicates", recipe.perceptual)
+        steps.reduce("duplicates", replace(recipe.perceptual, split=split or None))
         steps.then(RejectDuplicates("perceptual", recipe.perceptual.distance), joins=("duplicates",))
 
     # Pairs that do not match go; the bar is low, since variety matters more than purity.
@@ -194,7 +201,7 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
         # Embeddings are clustered; the tail stays, the head shrinks, clusters of low quality are thinned.
         steps.reduce("clusters", recipe.clusters)
         if recipe.semantic:
-            steps.reduce("semantic", recipe.semantic, joins=("clusters",))
+            steps.reduce("semantic", replace(recipe.semantic, split=split or None), joins=("clusters",))
             steps.then(RejectDuplicates("semantic", recipe.semantic.epsilon), joins=("semantic",))
         steps.then(Forget(("embedding",)), joins=("clusters",))
         if recipe.resampling:
@@ -216,7 +223,8 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
 
     steps.then(recipe.picture)
     steps.map("encoded", Unit("image_bytes", work.encode_bytes))
-    layout = PairLayout(index=(*INDEXED, *scores(recipe)), scores=scores(recipe))
+    index = (*INDEXED, *([split] if split else []), *scores(recipe))
+    layout = PairLayout(index=index, scores=scores(recipe), split=split)
     nodes = (*steps.nodes, Pack("packed", "encoded", layout, Unit("payload_bytes", work.shard_bytes)))
     return Pipeline(recipe.dataset, nodes)
 
@@ -227,6 +235,8 @@ def checks(recipe: CaptionsRecipe) -> list[Stage]:
     texts = recipe.text.stages() if recipe.text else []
     detail = [CaptionDetail()] if recipe.perceptual else []
     pictures = [recipe.size, recipe.quality, *([recipe.usable] if recipe.usable else [])]
+    if recipe.safety:
+        pictures += [SensitiveScore(recipe.safety), recipe.sensitive]
     leaks = recipe.decontaminate
     return [
         *allowed,

@@ -32,13 +32,14 @@ from curation.documents.filters import (
     NodeSpecialCharacters,
 )
 from curation.documents.layout import INDEXED, SCORES, DocumentLayout
-from curation.documents.pairing import PairImages
+from curation.documents.pairing import PairImages, Unpaired
 from curation.documents.picture_tar import GatherPictures
 from curation.documents.reading import OneDocumentPerContent, ReadDocuments, ScanNodes, SplitNodes, first_look
 from curation.documents.reassembly import Reassemble, WholeDocuments
 from curation.documents.repeats import CommonPictures, OncePerDocument, PictureSpread, TextsDigest
 from curation.documents.scores import Knowledge, NodeQuality
 from curation.documents.segments import EmbedSegments, Segments
+from curation.engines.image_safety import AnyImageSafety
 from curation.engines.image_text_embedding import AnyImageTextEmbedder, OpenClip
 from curation.licences import AllowedLicence
 from curation.ranges import Count, Positive, check
@@ -49,6 +50,7 @@ from curation.text.entities import DecodeTexts
 from curation.vision.encoding import EncodePicture
 from curation.vision.image_checks import ImageQuality, ImageSize, UsableImage
 from curation.vision.pair_check import EmbedImage, JointEmbedding, PairCheck
+from curation.vision.sensitive_images import NotSensitive, SensitiveScore
 from pipelines.steps import Steps
 from schemas.documents import IMAGE, TEXT
 
@@ -131,9 +133,11 @@ class DocumentsRecipe(Recipe):
     size: ImageSize = ImageSize(min_side=150, max_aspect_ratio=2.0)
     quality: ImageQuality = ImageQuality()
     usable: UsableImage | None = UsableImage()
+    safety: AnyImageSafety | None = None
+    sensitive: NotSensitive = NotSensitive()
     repeats: Repeats = Repeats()
     decontaminate: Decontamination | None = None
-    embedder: AnyImageTextEmbedder = OpenClip()
+    embedder: AnyImageTextEmbedder | None = OpenClip()
     segments: Segments = Segments()
     pairing: PairImages = PairImages()
     joint: JointEmbedding = JointEmbedding()
@@ -145,7 +149,7 @@ class DocumentsRecipe(Recipe):
     picture: EncodePicture = EncodePicture()
     work: Work = Work()
 
-    @field_validator("embedder", mode="before")
+    @field_validator("embedder", "safety", mode="before")
     @classmethod
     def _engine(cls, value: Any) -> Any:
         return engine_shorthand(value)
@@ -166,6 +170,7 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
     if recipe.document.language and not recipe.source.language:
         recipe.document.language.require_known("document.language.languages")
     files = list_documents(recipe.source, limit)
+    split = "split" if files["split"].null_count < files.num_rows else ""
     steps = Steps([Listing("listing", files)])
     # The recipe may cap it as well; `--limit` has the last word.
     steps.then(recipe.reading if limit is None else first_look(recipe.reading, limit))
@@ -177,7 +182,7 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
     steps.map("documents", Unit(target=work.check_documents, together="root"))
     steps.reduce("facts", WholeDocuments(("node_count", *measured_language(recipe))))
     if recipe.repeats.documents:
-        steps.reduce("duplicates", ExactDuplicates(("texts_digest",), quality="image_count"))
+        steps.reduce("duplicates", ExactDuplicates(("texts_digest",), "image_count", split or None))
         steps.then(RejectDuplicates("exact"), joins=("duplicates",))
     steps.then(SplitNodes(), ScanNodes())
     steps.map("nodes", Unit(target=work.scan_documents))
@@ -195,18 +200,20 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
     # What is left is put together again, and scored.
     language = next((f"document_{name}" for name in measured_language(recipe)), None)
     steps.then(Reassemble(recipe.left.min_images, recipe.left.min_words, language), joins=("facts",))
-    steps.then(CheckEmbedding(), MatchConcepts(recipe.lexicon, "text"), Knowledge(recipe.lexicon))
+    steps.then(*([CheckEmbedding()] if recipe.embedder else []))
+    steps.then(MatchConcepts(recipe.lexicon, "text"), Knowledge(recipe.lexicon))
     steps.map("assembled", Unit(target=work.assemble_nodes, together="root"))
-    if recipe.clusters:
+    if recipe.clusters and recipe.embedder:
         steps.reduce("clusters", recipe.clusters)
         steps.then(joins=("clusters",))
-    if recipe.density:
+    if recipe.density and recipe.embedder:
         # Complex clusters keep more; each keeps its best documents, at every distance from its centroid.
         steps.reduce("density", recipe.density, joins=("clusters",))
         steps.then(KeepDense(), joins=("density",))
     steps.then(Forget(("embedding",)), GatherPictures(recipe.picture))
     steps.map("encoded", Unit("picture_bytes", work.encode_bytes))
-    layout = DocumentLayout(index=(*INDEXED, *scores(recipe)), scores=scores(recipe))
+    index = (*INDEXED, *([split] if split else []), *scores(recipe))
+    layout = DocumentLayout(index=index, scores=scores(recipe), split=split)
     nodes = (*steps.nodes, Pack("packed", "encoded", layout, Unit("payload_bytes", work.shard_bytes)))
     return Pipeline(recipe.dataset, nodes)
 
@@ -232,6 +239,8 @@ def node_checks(recipe: DocumentsRecipe) -> list[Stage]:
     texts = [stage for _, stage in recipe.text if stage is not None]
     once = recipe.repeats.in_document
     pictures = [recipe.size, recipe.quality, *([recipe.usable] if recipe.usable else []), *([once] if once else [])]
+    if recipe.safety:
+        pictures += [SensitiveScore(recipe.safety), recipe.sensitive]
     return [
         *only(TEXT, [*texts, *(leaks.text("text") if leaks else ())]),
         *only(IMAGE, [alt_texts(recipe.text), *pictures, *(leaks.image(recipe.quality) if leaks else ())]),
@@ -248,6 +257,8 @@ def alt_texts(text: TextChecks) -> CheckAltTexts:
 def pairs(recipe: DocumentsRecipe) -> list[Stage]:
     """What brings pictures and texts together, and what is measured of each pair."""
     embedder = recipe.embedder
+    if embedder is None:
+        return [Unpaired(), recipe.node_quality]
     return [
         *only(TEXT, [recipe.segments, EmbedSegments(embedder)]),
         *only(IMAGE, [EmbedImage(embedder)]),
@@ -266,6 +277,6 @@ def only(kind: str, stages: Iterable[Stage]) -> list[Stage]:
 
 def scores(recipe: DocumentsRecipe) -> tuple[str, ...]:
     """Columns that tell of a document's worth, as far as the recipe makes them."""
-    clustered = ("cluster", "centroid_cosine") if recipe.clusters else ()
-    pruned = ("density_score",) if recipe.density else ()
+    clustered = ("cluster", "centroid_cosine") if recipe.clusters and recipe.embedder else ()
+    pruned = ("density_score",) if recipe.density and recipe.embedder else ()
     return (*SCORES, *clustered, *pruned)

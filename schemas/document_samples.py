@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from schemas.fields import field
-from schemas.pairs import TERMS
+from schemas.pairs import SPLIT, TERMS
 from schemas.places import PLACE
 from schemas.rows import ROW
 
@@ -24,7 +24,7 @@ KEPT_NODE = pa.struct(
 PICTURE = pa.struct(
     [
         pa.field("image_hash", pa.string(), metadata={"description": "xxh3-128 of the file's bytes, in hex"}),
-        pa.field("image_format", pa.string(), metadata={"description": "jpeg, png, webp, gif or bmp"}),
+        pa.field("image_format", pa.string(), metadata={"description": "jpeg, png, webp and so on"}),
         pa.field("width", pa.int32(), metadata={"description": "as it is shown", "unit": "pixels"}),
         pa.field("height", pa.int32(), metadata={"description": "as it is shown", "unit": "pixels"}),
     ]
@@ -39,6 +39,7 @@ DOCUMENT_SAMPLE = pa.schema(
         field("title", pa.string(), "the page's title, as the source says"),
         field("metadata", pa.string(), "all else that the source says of it, as JSON"),
         field("occurrences", pa.list_(pa.string()), "names of all entries that are it"),
+        field("split", pa.string(), SPLIT),
         *TERMS,
         field("task", pa.string(), "the subset that it goes to"),
         field("nodes", pa.list_(KEPT_NODE), "texts and pictures, in order"),

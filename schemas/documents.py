@@ -7,7 +7,7 @@ that they are, so that a unit which keeps roots together has all of them, and th
 import pyarrow as pa
 
 from schemas.fields import field
-from schemas.pairs import TERMS
+from schemas.pairs import SPLIT, TERMS
 from schemas.places import PLACE
 from schemas.rows import ROW
 
@@ -18,12 +18,14 @@ DOCUMENT_LISTING = pa.schema(
     [
         *ROW,
         field("name", pa.string(), "path below the source"),
-        field("format", pa.string(), "jsonl, parquet, arrow or html"),
+        field("format", pa.string(), "jsonl, json, parquet, arrow or html"),
         field("size_bytes", pa.int64(), "size of the file; null if it is not there", unit="bytes"),
         field("modified_ns", pa.int64(), "when the file was changed last", unit="ns"),
         field("folder", pa.string(), "the folder that the pictures of its documents must lie below"),
         field("images", pa.string(), "the folder in which relative paths of pictures begin"),
         field("beside", pa.string(), "hash of names, sizes and times of the pictures in `folder`"),
+        field("roots", pa.list_(pa.string()), "folders into which links may lead"),
+        field("split", pa.string(), SPLIT),
         *TERMS,
         field("error", pa.string(), "why the file cannot be used"),
     ]
@@ -53,6 +55,7 @@ _DOCUMENT = (
     field("document_bytes", pa.int64(), "UTF-8 bytes of its texts; for planning", unit="bytes"),
     field("picture_files", pa.string(), "hash of sizes and times of its pictures' files; null where it names none"),
     field("metadata", pa.string(), "all else that the source says of it, as JSON"),
+    field("split", pa.string(), SPLIT),
     *TERMS,
 )
 

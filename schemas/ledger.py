@@ -29,7 +29,11 @@ LEDGER = pa.schema(
         field("made", pa.bool_(), "true for a row made at this node, false for one that came in", nullable=False),
         field("verdict", pa.string(), "kept, rejected, sampled_out or failed", nullable=False),
         field("reason", pa.string(), "why, in one word; the exception's name for a failure"),
-        field("value", pa.float64(), "the number that was compared"),
+        field(
+            "value",
+            pa.float64(),
+            "the number that was compared; of a failure, how many samples are lost with it, if not one",
+        ),
         field("threshold", pa.float64(), "the threshold that it passed"),
         field("error", pa.string(), "the message of a failure"),
         field("uri", pa.string(), "the source file"),

@@ -6,6 +6,8 @@ from schemas.fields import field
 from schemas.places import PLACE
 from schemas.rows import ROW
 
+SPLIT = "train, validation, test, or what else files are named for; null where none is"
+
 TERMS = (
     field("language", pa.string(), "ISO 639-1 code, as the source says"),
     field("licence", pa.string(), "licence, as the source says"),
@@ -16,10 +18,12 @@ PAIR_LISTING = pa.schema(
     [
         *ROW,
         field("name", pa.string(), "path below the source"),
-        field("format", pa.string(), "tar, parquet, arrow, jsonl, csv, or files: a folder of pictures with texts"),
+        field("format", pa.string(), "tar, parquet, arrow, jsonl, json, csv, or files: a folder of samples"),
         field("size_bytes", pa.int64(), "size of the file; null if it is not there", unit="bytes"),
         field("modified_ns", pa.int64(), "when the file was changed last", unit="ns"),
         field("beside", pa.string(), "hash of names, sizes and times of the loose files that it may name"),
+        field("roots", pa.list_(pa.string()), "folders into which links may lead"),
+        field("split", pa.string(), SPLIT),
         *TERMS,
         field("error", pa.string(), "why the file cannot be used"),
     ]
@@ -35,6 +39,7 @@ PAIR_ENTRY = (
     field("place", PLACE, "where the picture's bytes lie"),
     field("caption", pa.string(), "its text; of a pair with HTML's character references as what they stand for"),
     field("metadata", pa.string(), "all else that the source says of it, as JSON"),
+    field("split", pa.string(), SPLIT),
     *TERMS,
 )
 

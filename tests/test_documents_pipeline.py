@@ -325,3 +325,24 @@ def test_a_picture_is_read_straight_from_a_shard(ran: Ran) -> None:
             for picture in document["pictures"]:
                 shard.seek(start + picture["offset"])
                 assert shard.read(picture["size"]) == pictures[picture["name"]]
+
+
+def test_without_an_engine_documents_are_cleaned_and_pictures_stay_where_they_are(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> None:
+        raise AssertionError("embedded without an engine")
+
+    monkeypatch.setattr(TinySiglip, "load", refused)
+    store = Store(tmp_path)
+    version, _ = run(corpus, store, "embedder=null")
+    cleaned = Ran(corpus, store, version)
+    assert version.accepted and version.engines == []
+    assert cleaned.reasons("documents", "document") == {"too_few_images": 1, None: PAGES + 1}
+    assert cleaned.reasons("checked", "node") == {"image_blank": 1, "personal_data": 1, None: 6 * PAGES + 2}
+    found = samples(cleaned)
+    assert len(found) == PAGES + 1
+    for document, pictures in found:
+        images = [node for node in document["nodes"] if node["type"] == "image"]
+        assert images and pictures and {node["paired_text"] for node in images} == {None}
+        assert document["similarity"] is None and document["checkpoint"] is None

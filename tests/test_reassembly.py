@@ -23,7 +23,7 @@ from schemas.places import PLACE
 
 TYPES: dict[str, pa.DataType] = {
     **dict.fromkeys(("row_id", "root", "kind", "uri", "node_kind", "text", "image_hash", "url"), pa.string()),
-    **dict.fromkeys(("document_name", "document_url", "document_title", "document_metadata"), pa.string()),
+    **dict.fromkeys([f"document_{name}" for name in ("name", "url", "title", "metadata", "split")], pa.string()),
     "document_nodes_language": pa.string(),
     "document_occurrences": pa.list_(pa.string()),
     **dict.fromkeys(("language", "licence", "consent", "image_format", "paired_with", "paired_text"), pa.string()),

@@ -19,12 +19,13 @@ from pydantic import Field
 
 from curation.errors import EngineMissing, RecipeError
 from curation.hashing import digest, file_digest
+from curation.media.pair_records import PICTURE_EXTENSIONS
 from curation.paths import RecipePath
 from curation.sources import AUDIO_SUFFIXES
 
 Kind = Literal["text", "image", "audio"]
 
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"))
+IMAGE_SUFFIXES = frozenset(f".{extension}" for extension in PICTURE_EXTENSIONS)
 TABLE_SUFFIXES = frozenset((".jsonl", ".csv", ".parquet"))
 ROWS_AT_ONCE = 256
 """Of a Parquet file, which may hold the bytes of pictures."""

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from curation.diversity.clusters import Vectors, blocks, embedding_matrix, id_ranks, unit_vectors
 from curation.diversity.near_hashes import HASH_BITS, Hashes, stand_ins
+from curation.media.source_splits import held_out_rank
 from curation.ranges import Positive
 from curation.stage import Stage, reject, with_column
 from curation.vision.colour_signature import AT_ONCE, Signatures, colour_distance, signatures_of
@@ -86,10 +87,17 @@ def perceptual_duplicates(looks: Looks, order: Positions) -> Positions:
     return np.where(stands == np.arange(len(stands)), -1, stands)
 
 
-def winners(groups: Positions, quality: NDArray[np.float64] | None, row_ids: Sequence[str]) -> Positions:
-    """For each row the position of its group's best: the highest quality (NaN is the lowest), then the least id."""
+def winners(
+    groups: Positions,
+    quality: NDArray[np.float64] | None,
+    row_ids: Sequence[str],
+    ranks: NDArray[np.int64] | None = None,
+) -> Positions:
+    """For each row the position of its group's best: the least rank, the highest quality (NaN is the lowest), then the
+    least id."""
+    held_out = np.zeros(len(groups), np.int64) if ranks is None else ranks
     worth = np.zeros(len(groups)) if quality is None else np.nan_to_num(quality, nan=-np.inf, neginf=-np.inf)
-    order = np.lexsort((id_ranks(row_ids), -worth, groups))
+    order = np.lexsort((id_ranks(row_ids), -worth, held_out, groups))
     held, start, place = np.unique(groups[order], return_index=True, return_inverse=True)
     best = np.empty(len(groups), np.int64)
     best[order] = order[start][place] if len(held) else order
@@ -105,6 +113,7 @@ def semantic_duplicates(
     epsilon: float,
     keep: Literal["hard", "easy"] = "hard",
     against: Literal["kept", "seen"] = "kept",
+    ranks: NDArray[np.int64] | None = None,
 ) -> tuple[Positions, NDArray[np.float64]]:
     """SemDeDup (Abbas et al. 2023): of rows of one cluster that are nearer than ε, the first stays.
 
@@ -118,6 +127,7 @@ def semantic_duplicates(
         keep: `hard` goes from the furthest inwards, as in the paper; `easy` outwards.
         against: `kept` compares with rows that stay, so each duplicate is near to one that does; `seen` with all
             earlier ones, as the paper's script does, so that a chain of neighbours leaves only its first.
+        ranks: rows of a lower one come first, whatever their distance.
 
     Returns:
         The position of the nearest earlier row that it was compared with, or -1, and the cosine to it, or NaN.
@@ -125,7 +135,8 @@ def semantic_duplicates(
     if epsilon <= 0:
         raise ValueError(f"epsilon must be above 0, not {epsilon}")
     outwards = -cosine if keep == "easy" else cosine
-    order = np.lexsort((id_ranks(row_ids), outwards, cluster))
+    first = np.zeros(len(cosine), np.int64) if ranks is None else ranks
+    order = np.lexsort((id_ranks(row_ids), outwards, first, cluster))
     nearest, highest = np.full(len(order), -1), np.full(len(order), np.nan)
     borders = np.flatnonzero(np.diff(cluster[order])) + 1
     for members in np.split(order, borders):
@@ -135,22 +146,27 @@ def semantic_duplicates(
 
 @dataclass(frozen=True)
 class ExactDuplicates(Stage):
-    """Find rows that are equal in all `keys`; a reduce of the duplicates alone, joined by row id."""
+    """Find rows that are equal in all `keys`; a reduce of the duplicates alone, joined by row id.
+
+    `split`, where given, is the column by which a row that is held out stays before one that is trained on.
+    """
 
     keys: tuple[str, ...]
     quality: str | None = None
+    split: str | None = None
 
     writes = ("row_id", "exact_duplicate_of")
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys([*self.keys, *([self.quality] if self.quality else [])]))
+        return tuple(dict.fromkeys([*self.keys, *(name for name in (self.quality, self.split) if name)]))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         values = zip(*(rows[key].to_pylist() for key in self.keys), strict=True)
         groups = exact_groups([None if None in value else value for value in values])
         row_ids = rows["row_id"].to_pylist()
-        best = winners(groups, _numbers(rows, self.quality) if self.quality else None, row_ids)
+        quality = _numbers(rows, self.quality) if self.quality else None
+        best = winners(groups, quality, row_ids, _ranks(rows, self.split))
         return _duplicates(row_ids, "exact_duplicate_of", np.where(best == np.arange(len(best)), -1, best))
 
 
@@ -165,7 +181,9 @@ class PerceptualDuplicates(Stage):
     least id. A row without a hash is no one's duplicate.
 
     `same`, where given, is the column that names an image: rows of one image (with captions of their own) are not
-    duplicates of each other, and stay or go together, by the best of them.
+    duplicates of each other, and stay or go together, by the best of them. `split`, where given, is the column of
+    splits: a row that is held out stays before one that is trained on, and the same image in two splits is a
+    duplicate.
     """
 
     perceptual_hash: str = "perceptual_hash"
@@ -174,6 +192,7 @@ class PerceptualDuplicates(Stage):
     max_colour_distance: Positive | None = 16.0
     quality: tuple[str, ...] | str | None = None
     same: str | None = None
+    split: str | None = None
 
     writes = ("row_id", "perceptual_duplicate_of", "perceptual_distance", "colour_distance")
     packages = ("numpy",)
@@ -187,7 +206,7 @@ class PerceptualDuplicates(Stage):
     @property
     def reads(self) -> tuple[str, ...]:
         colour = None if self.max_colour_distance is None else self.colour_signature
-        named = (self.perceptual_hash, colour, *self.qualities, self.same)
+        named = (self.perceptual_hash, colour, *self.qualities, self.same, self.split)
         return tuple(dict.fromkeys(name for name in named if name))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
@@ -198,11 +217,14 @@ class PerceptualDuplicates(Stage):
         colours = None if limit is None else signatures_of(rows[self.colour_signature])
         row_ids = rows["row_id"].to_pylist()
         worth = [-np.nan_to_num(_numbers(rows, name), nan=-np.inf, neginf=-np.inf) for name in self.qualities]
-        order = np.lexsort((id_ranks(row_ids), *reversed(worth)))
+        ranks = _ranks(rows, self.split)
+        order = np.lexsort((id_ranks(row_ids), *reversed(worth), *([] if ranks is None else [ranks])))
         of = perceptual_duplicates(Looks(hashes, colours, self.distance, limit or 0.0), order)
         if self.same:
-            image = rows[self.same].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
-            of = np.where((image >= 0) & (image[of] == image), -1, of)
+            named = [rows[name].to_pylist() for name in (self.same, self.split) if name]
+            keys = zip(*named, strict=True)
+            image = exact_groups([None if key[0] is None else key for key in keys])
+            of = np.where((of >= 0) & (image[of] == image), -1, of)
         found = np.flatnonzero(of >= 0)
         table = _duplicates(row_ids, "perceptual_duplicate_of", of)
         bits = hamming_distance(hashes[found], hashes[of[found]])
@@ -223,6 +245,7 @@ class SemanticDuplicates(Stage):
     keep: Literal["hard", "easy"] = "hard"
     against: Literal["kept", "seen"] = "kept"
     embedding: str = "embedding"
+    split: str | None = None
 
     writes = ("row_id", "semantic_duplicate_of", "semantic_similarity", "semantic_distance")
     packages = ("numpy",)
@@ -230,7 +253,7 @@ class SemanticDuplicates(Stage):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return (self.embedding, "cluster", "centroid_cosine")
+        return (self.embedding, "cluster", "centroid_cosine", *([self.split] if self.split else []))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         rows = rows.filter(pc.is_valid(rows["cluster"]))
@@ -243,6 +266,7 @@ class SemanticDuplicates(Stage):
             epsilon=self.epsilon,
             keep=self.keep,
             against=self.against,
+            ranks=_ranks(rows, self.split),
         )
         found = _duplicates(row_ids, "semantic_duplicate_of", nearest)
         found = found.append_column("semantic_similarity", pa.array(similarity[nearest >= 0]))
@@ -325,6 +349,13 @@ def _duplicates(row_ids: Sequence[str], column: str, of: Positions) -> pa.Table:
     found = np.flatnonzero(of >= 0)
     ids = pa.array(row_ids, pa.string())
     return pa.table({"row_id": ids.take(pa.array(found)), column: ids.take(pa.array(of[found]))})
+
+
+def _ranks(rows: pa.Table, split: str | None) -> NDArray[np.int64] | None:
+    """How strictly each row is held out, by its split; None where there are no splits."""
+    if split is None:
+        return None
+    return np.array([held_out_rank(value) for value in rows[split].to_pylist()], np.int64)
 
 
 def _numbers(rows: pa.Table, column: str) -> NDArray[np.float64]:

@@ -260,6 +260,13 @@ class NodePersonalData(CaptionCheck):
 
 
 @dataclass(frozen=True)
+class CaptionPersonalData(NodePersonalData):
+    """`NodePersonalData` of a caption."""
+
+    column: str = "caption"
+
+
+@dataclass(frozen=True)
 class DocumentPersonalData(DocumentCheck, NodePersonalData):
     """Reject documents that are lists of it; single texts with some are the nodes' business."""
 

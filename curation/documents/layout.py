@@ -45,10 +45,12 @@ class DocumentLayout(Layout):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys([*KNOWN, *self.scores, "task", "metadata", "nodes", "pictures", "picture_files"]))
+        known = (*KNOWN, *([self.split] if self.split else []), *self.scores)
+        return tuple(dict.fromkeys([*known, "task", "metadata", "nodes", "pictures", "picture_files"]))
 
     def parts(self, row: dict[str, Any], payload: bytes) -> dict[str, bytes]:
-        text = json.dumps(document_json(row, self.scores), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        scores = (*([self.split] if self.split else []), *self.scores)
+        text = json.dumps(document_json(row, scores), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         return {"images.tar": payload, "json": text.encode()}
 
 

@@ -107,6 +107,23 @@ def free_segments(partner: NDArray[np.int64], segments: int, order: Order) -> It
 
 
 @dataclass(frozen=True)
+class Unpaired(Stage):
+    """Leave all pictures where they are, with no text of their own: the columns of pairs are null.
+
+    For cleaning without an engine, which knows nothing of what a picture shows.
+    """
+
+    writes = ("paired_with", "paired_text", "pair_similarity", "match_probability", "checkpoint", "embedding")
+
+    def __call__(self, nodes: pa.Table) -> pa.Table:
+        numbers = ("pair_similarity", "match_probability")
+        for name in self.writes:
+            type_ = pa.float64() if name in numbers else pa.list_(pa.float32()) if name == "embedding" else pa.string()
+            nodes = with_column(nodes, name, pa.nulls(nodes.num_rows, type_))
+        return nodes
+
+
+@dataclass(frozen=True)
 class PairImages(Stage):
     """Pair the pictures of a document with segments of its texts; reject those that stay alone (`unpaired_image`).
 

@@ -17,6 +17,7 @@ from curation.media.document_files import Found, read_documents
 from curation.media.document_records import MAX_NODES
 from curation.media.html_pages import DROPPED, MAX_DEPTH
 from curation.media.places import MAX_BYTES, read_place
+from curation.media.source_splits import most_held_out
 from curation.rows import derived_id
 from curation.stage import Stage, fail, failure, measure_each, reject
 from schemas.documents import DOCUMENT, DOCUMENT_ENTRY, IMAGE, NODE
@@ -42,13 +43,13 @@ class ReadDocuments(Stage):
     max_depth: int = MAX_DEPTH
     """Of HTML pages: tags open at once."""
 
-    reads = ("uri", "name", "format", "size_bytes", "modified_ns", "beside", *TERMS, "error")
+    reads = ("uri", "name", "format", "size_bytes", "modified_ns", "beside", "split", *TERMS, "error")
     writes = tuple(name for name in DOCUMENT_ENTRY.names if name != "parents")
-    locators = ("folder", "images")
-    version = 2
+    locators = ("folder", "images", "roots")
     packages = ("lxml", "charset-normalizer", "onnxruntime")
     extra = "documents"
     makes = "entry"
+    version = 2
 
     def __call__(self, files: pa.Table) -> pa.Table:
         entries: list[dict[str, Any]] = []
@@ -117,6 +118,7 @@ def _entry(file: dict[str, Any], found: Found) -> dict[str, Any]:
         "uri": file["uri"],
         "parents": [file["row_id"]],
         "name": found.name,
+        "split": file["split"],
     }
     return row | found.fields | {term: found.fields.get(term) or file[term] for term in TERMS}
 
@@ -126,8 +128,8 @@ class OneDocumentPerContent(Stage):
     """Make one document of all entries with the same content; it lists all their names.
 
     Entries of one content must come together, which a unit that keeps roots together sees to. Licences, or consents,
-    that differ are not decided between: the document has all of them, sorted and joined by "; ". All else is that of
-    the first by name.
+    that differ are not decided between: the document has all of them, sorted and joined by "; ". Of several splits it
+    is in that which is held out most strictly (test, validation, train). All else is that of the first by name.
     """
 
     reads = tuple(name for name in DOCUMENT_ENTRY.names if name not in ("row_id", "root", "ordinal", "kind", "parents"))
@@ -135,7 +137,7 @@ class OneDocumentPerContent(Stage):
     makes = "document"
 
     def __call__(self, entries: pa.Table) -> pa.Table:
-        keys = ["root", "name", "row_id", "licence", "consent"]
+        keys = ["root", "name", "row_id", "licence", "consent", "split"]
         groups: dict[str, list[dict[str, Any]]] = {}
         for place, entry in enumerate(entries.select(keys).to_pylist()):
             groups.setdefault(entry["root"], []).append(entry | {"place": place})
@@ -153,6 +155,7 @@ class OneDocumentPerContent(Stage):
             ),
             "licence": pa.array([_all_terms(group, "licence") for group in several], pa.string()),
             "consent": pa.array([_all_terms(group, "consent") for group in several], pa.string()),
+            "split": pa.array([most_held_out(entry["split"] for entry in group) for group in several], pa.string()),
         }
         return pa.table([made[name] for name in DOCUMENT.names], schema=DOCUMENT)
 
@@ -262,7 +265,7 @@ class ScanNodes(Stage):
 class DocumentFacts(Stage):
     """What a document's nodes do not carry, one row a document by its `root`: for whoever puts it together again."""
 
-    reads = ("name", "url", "title", "metadata", "occurrences")
+    reads = ("name", "url", "title", "metadata", "occurrences", "split")
     writes = tuple(f"document_{name}" for name in reads)
 
     def __call__(self, documents: pa.Table) -> pa.Table:

@@ -82,6 +82,7 @@ class Reassemble(Stage):
         """The sample of one document's nodes."""
         texts = [row for row in group if row["node_kind"] == TEXT]
         images = [row for row in group if row["node_kind"] == IMAGE]
+        of_images = [vectors[row["row_id"]] for row in images]
         first = (texts or group)[0]
         pictures: dict[str, dict[str, Any]] = {}
         for row in images:
@@ -90,7 +91,9 @@ class Reassemble(Stage):
         language = first["language"] or (first[self.measured_language] if self.measured_language else None)
         return {
             **{name: first[name] for name in ("root", "uri", "licence", "consent")},
-            **{name: first[f"document_{name}"] for name in ("name", "url", "title", "metadata", "occurrences")},
+            **{
+                name: first[f"document_{name}"] for name in ("name", "url", "title", "metadata", "occurrences", "split")
+            },
             "row_id": derived_id(parents, "sample", TASK),
             "ordinal": 0,
             "kind": "sample",
@@ -108,7 +111,7 @@ class Reassemble(Stage):
             "similarity": _mean([row["pair_similarity"] for row in images]),
             "quality": _mean([_mean([row["node_quality"] for row in some]) for some in (texts, images)]),
             "checkpoint": images[0]["checkpoint"] if images else None,
-            "embedding": mean_direction([vectors[row["row_id"]].values for row in images]),
+            "embedding": mean_direction([vector.values for vector in of_images if vector.is_valid]),
         }
 
 

@@ -28,6 +28,8 @@ from curation.media.document_records import (
     text,
 )
 from curation.media.html_pages import DROPPED, MAX_DEPTH, Page, Picture, read_page
+from curation.media.json_records import json_records
+from curation.media.text_tables import opened
 from curation.rows import source_id
 
 ROWS_AT_ONCE = 16
@@ -80,7 +82,7 @@ def read_documents(
         MediaError: the file cannot be opened, is not of its format, or is a page that is too long, too deep or has too
             many nodes.
     """
-    pictures = PictureFolder(file["folder"], file["images"])
+    pictures = PictureFolder(file["folder"], file["images"], tuple(file["roots"]))
     path = file["uri"]
     if file["format"] == "html":
         data = _page_bytes(path, max_document_bytes)
@@ -90,7 +92,13 @@ def read_documents(
         except (MediaError, ValueError) as error:
             raise MediaError(f"{path}: {error}") from error
         return
-    records = _lines(path, max_document_bytes) if file["format"] == "jsonl" else _rows(path, file["format"])
+    match file["format"]:
+        case "jsonl":
+            records = _lines(path, max_document_bytes)
+        case "json":
+            records = _records(path, max_document_bytes)
+        case _:
+            records = _rows(path, file["format"])
     for number, record in records:
         name = f"{file['name']}:{number}"
         if isinstance(record, MediaError):
@@ -109,29 +117,39 @@ def read_documents(
 def _lines(path: str, max_bytes: int) -> Iterator[tuple[int, dict[str, Any] | MediaError]]:
     with _opened(path) as file:
         number = 0
-        while line := file.readline(max_bytes + 1):
-            number += 1
-            if len(line) > max_bytes:
-                while line and not line.endswith(b"\n"):
-                    line = file.readline(max_bytes)
-                yield number, MediaError(f"{path}:{number}: a line of more than {max_bytes} bytes")
-            elif line.strip():
-                try:
-                    record = json.loads(line)
-                except RecursionError:
-                    yield number, MediaError(f"{path}:{number}: {TOO_DEEP}")
-                    continue
-                except ValueError as error:
-                    yield number, MediaError(f"{path}:{number}: not JSON: {error}")
-                    continue
-                yield number, record if isinstance(record, dict) else MediaError(f"{path}:{number}: not a JSON object")
+        try:
+            while line := file.readline(max_bytes + 1):
+                number += 1
+                if len(line) > max_bytes:
+                    while line and not line.endswith(b"\n"):
+                        line = file.readline(max_bytes)
+                    yield number, MediaError(f"{path}:{number}: a line of more than {max_bytes} bytes")
+                elif line.strip():
+                    yield number, _line(path, number, line)
+        except (OSError, pa.ArrowException) as error:  # a packed file that is damaged
+            yield number + 1, MediaError(f"{path}: cannot be read from line {number + 1} on: {error}")
+
+
+def _line(path: str, number: int, line: bytes) -> dict[str, Any] | MediaError:
+    try:
+        record = json.loads(line)
+    except RecursionError:
+        return MediaError(f"{path}:{number}: {TOO_DEEP}")
+    except ValueError as error:
+        return MediaError(f"{path}:{number}: not JSON: {error}")
+    return record if isinstance(record, dict) else MediaError(f"{path}:{number}: not a JSON object")
+
+
+def _records(path: str, max_bytes: int) -> Iterator[tuple[int, dict[str, Any] | MediaError]]:
+    for number, record in json_records(path, max_bytes):
+        yield number, MediaError(f"{path}:{number}: {record}") if isinstance(record, str) else record
 
 
 def _opened(path: str) -> Any:
     try:
         if not os.path.isfile(path):
             raise MediaError(f"{path}: {'not a plain file' if os.path.exists(path) else 'not there'}")
-        return open(path, "rb")
+        return opened(path)
     except OSError as error:
         raise MediaError(f"{path}: cannot be opened: {error.strerror}") from error
 
@@ -149,7 +167,13 @@ def _rows(path: str, format_: str) -> Iterator[tuple[int, dict[str, Any] | Media
     except (OSError, ValueError, pa.ArrowException) as error:
         if not number:
             raise MediaError(f"{path}: not {format_}, or damaged: {error}") from error
-        yield number, MediaError(f"{path}: cannot be read from row {number} on: {error}")
+        lost = _row_count(path) - number if format_ == "parquet" else 0
+        where = f"{path}: cannot be read from row {number} on: {error}"
+        yield number, MediaError(where, lost if lost > 1 else None)
+
+
+def _row_count(path: str) -> int:
+    return int(pq.read_metadata(path).num_rows)
 
 
 def _as_objects(path: str, rows: pa.RecordBatch, first: int) -> Iterator[dict[str, Any] | MediaError]:

@@ -16,6 +16,7 @@ from itertools import chain
 from typing import Any
 
 from curation.hashing import bytes_digest
+from curation.media.json_records import IMAGE_MARK, turns
 from schemas.documents import IMAGE, TEXT
 
 MAX_QUOTED = 200
@@ -74,10 +75,14 @@ def scheme_of(path: str) -> str:
 
 @dataclass(frozen=True)
 class PictureFolder:
-    """Where the relative paths of a file's pictures begin (`images`), and what they must not leave (`folder`)."""
+    """Where the relative paths of a file's pictures begin (`images`), and what they must not leave (`folder`).
+
+    `roots` are folders into which links may lead besides.
+    """
 
     folder: str
     images: str
+    roots: tuple[str, ...] = ()
 
     def find(self, path: str) -> dict[str, Any]:
         """The node of a picture that is called by a path, or by an address on the web, which is kept and not fetched.
@@ -94,7 +99,11 @@ class PictureFolder:
         if scheme:
             return image(error=f"neither a path nor an address on the web: {path:.{MAX_QUOTED}}")
         full = os.path.normpath(os.path.join(self.images, path))
-        if not os.path.realpath(full).startswith(self._bound):
+        real = os.path.realpath(full)
+        inside = real.startswith(self._bound)
+        if not inside and full.startswith(self.folder.rstrip("/") + "/"):
+            inside = any(real.startswith(root.rstrip("/") + "/") for root in self.roots)
+        if not inside:
             return image(name=path, error=f"no file below {self.folder}: {path:.{MAX_QUOTED}}")
         return image(name=path, place={"path": full, "format": "file"})
 
@@ -147,8 +156,14 @@ def document_of(record: dict[str, Any], cells: Cells, max_nodes: int = MAX_NODES
         nodes, used = _obelics(record["texts"], record["images"], cells), {"texts", "images"}
     elif isinstance(record.get("nodes"), list):
         nodes, used = [_node(item, index, cells) for index, item in enumerate(record["nodes"])], {"nodes"}
+    elif rounds := turns(record):
+        nodes, used = _conversation(record, rounds, cells), {"image", "images"}
     else:
-        raise ValueError("no document: neither `text_list`, `texts` with `images`, nor `nodes`")
+        keys = ", ".join(map(str, record)) or "none"
+        raise ValueError(
+            "no document: neither `text_list`, `texts` with `images`, `nodes` nor `conversations` among its keys:"
+            f" {keys:.300}"
+        )
     known = {name: writable(record[name]) for name in TERMS if isinstance(record.get(name), str)}
     if not _LANGUAGE.fullmatch(known.get("language", "")):
         known.pop("language", None)
@@ -237,6 +252,27 @@ def _obelics(texts: Sequence[Any], images: Sequence[Any], cells: Cells) -> list[
         if picture is not None and picture != "":
             nodes.append(cells.find(picture, f"images.{index}"))
         nodes += _texts(value, f"texts[{index}]")
+    return nodes
+
+
+def _conversation(record: dict[str, Any], rounds: Sequence[tuple[str, str]], cells: Cells) -> list[dict[str, Any]]:
+    """A conversation (LLaVA, Liu et al. 2023): what is said, turn by turn, with an image at each `<image>`.
+
+    Images without a mark stand before all; a mark without an image is left out.
+    """
+    shown = record.get("image", record.get("images"))
+    images = shown if isinstance(shown, list) else [] if shown is None or shown == "" else [shown]
+    column = "image" if "image" in record else "images"
+    found = [
+        cells.find(one, f"{column}.{index}" if isinstance(shown, list) else column) for index, one in enumerate(images)
+    ]
+    marks = sum(said.count(IMAGE_MARK) for _, said in rounds)
+    nodes, left = found[: max(0, len(found) - marks)], found[max(0, len(found) - marks) :]
+    for _, said in rounds:
+        for number, piece in enumerate(said.split(IMAGE_MARK)):
+            if number and left:
+                nodes.append(left.pop(0))
+            nodes += [text(piece.strip())] if piece.strip() else []
     return nodes
 
 

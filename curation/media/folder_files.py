@@ -1,6 +1,7 @@
 """Files that a table names by their paths: found below one folder, and nowhere else."""
 
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from stat import S_ISLNK, S_ISREG
 from typing import NamedTuple
@@ -25,11 +26,15 @@ class FolderFile(NamedTuple):
 
 
 class FileFolder:
-    """A folder that strangers' paths must not leave, by `..`, by a root, or by links."""
+    """A folder that strangers' paths must not leave, by `..`, by a root, or by links.
 
-    def __init__(self, path: str) -> None:
+    Args:
+        roots: folders, without links in their own paths, into which a link may lead besides.
+    """
+
+    def __init__(self, path: str, roots: Sequence[str] = ()) -> None:
         self.path = os.path.abspath(path)
-        self._real = os.path.realpath(path)
+        self._real = (os.path.realpath(path), *roots)
         self._real_parent = lru_cache(maxsize=4096)(os.path.realpath)
 
     def find(self, name: str) -> FolderFile:
@@ -56,7 +61,7 @@ class FileFolder:
         except (OSError, ValueError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
             raise MediaError(f"{shown} below {self.path}: {reason}") from error
-        if not _within(real, self._real):
+        if not any(_within(real, root) for root in self._real):
             raise MediaError(f"{shown} leads out of {self.path} by a link, and is not followed")
         if not S_ISREG(status.st_mode):
             raise MediaError(f"{shown} below {self.path}: not a plain file")

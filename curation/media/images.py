@@ -7,29 +7,37 @@ at once is the picture that it begins as, or nothing. Everything that a file can
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from stat import S_ISREG
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image, ImageCms, ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from curation.errors import MediaError, StageError
 from curation.hashing import bytes_digest
 
-FORMATS = ("jpeg", "png", "webp", "gif", "bmp")
-"""What can be read. Not among them, on purpose: formats that call other programs or name other files (EPS, SVG)."""
+FORMATS = ("jpeg", "png", "webp", "gif", "bmp", "avif", "tiff", "jpeg2000", "heic")
+"""What can be read; HEIC with the extra of that name. Not among them, on purpose: formats that call other programs or
+name other files (EPS, SVG)."""
 
 MAX_SIDE = 2**31 - 1
 """The largest that PNG has. A negative width in a BMP comes out as more."""
+
+MAX_PAGES = 10_000
+"""Of a TIFF: pages are found one by one."""
 
 MAX_SCANS = 500
 """A progressive JPEG has some ten scans. Each costs a pass over the picture, so thousands of them are a bomb."""
@@ -49,7 +57,7 @@ class ImageInfo:
     mode: str
     """Pillow's name for the kind of pixel: `L`, `RGB`, `CMYK`, `I;16`, `P` …"""
     frames: int
-    """1 where it does not move; what the header claims where it is not counted (PNG)."""
+    """1 where it does not move; what the header claims where it is not counted (PNG, AVIF). Of a TIFF its pages."""
     orientation: int
     """EXIF orientation, 1 to 8; 1 where there is none, or none that can be read."""
     bytes: int
@@ -118,8 +126,10 @@ def decode_picture(
 ) -> Image.Image:
     """The picture as it is shown, of mode RGB: turned as EXIF says, the first frame of several.
 
-    Transparent pixels lie on `background`; of 16 bits the upper 8 are kept; CMYK is turned to RGB without regard to
-    colour profiles, which are ignored throughout.
+    Transparent pixels lie on `background`; where that would leave nothing to see (white on nothing, on white), they lie
+    on its opposite. Of more than 8 bits the 8 are kept that the picture uses: all but its brightest .1 % stay below
+    256.
+    CMYK is turned to RGB without regard to colour profiles, which are ignored throughout.
 
     A file that ends early, a PNG with a wrong checksum and a stream that its decoder refuses are errors. libjpeg mends
     damage in the middle of a JPEG by itself, so that is not found.
@@ -171,17 +181,19 @@ def _probed(data: bytes, formats: Sequence[str]) -> tuple[ImageInfo, ImageFile.I
     """
     kind = _format(data, formats)
     with _explained(kind):
+        size, data = len(data), _without_ancillary(data) if kind == "png" else data
         structure = _WALKS[kind](data)
         # Pillow's reader of WebP makes a canvas of the claimed size at once.
-        image = None if kind == "webp" else _READERS[kind](BytesIO(data))
+        image = None if kind == "webp" else _reader(kind)(BytesIO(data))
         width, height = structure.size or (image.size if image else (0, 0))
         mode = structure.mode or (image.mode if image else "")
+        frames = max(1, getattr(image, "n_frames", 1)) if kind in ("avif", "heic") else structure.frames
         orientation = _orientation(structure.exif or (image.info.get("exif") if image else None))
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         raise MediaError(f"{kind} of {width} x {height} pixels")
     if orientation >= 5:
         width, height = height, width
-    return ImageInfo(kind, width, height, mode, structure.frames, orientation, len(data)), image
+    return ImageInfo(kind, width, height, mode, frames, orientation, size), image
 
 
 def _format(data: bytes, formats: Sequence[str]) -> str:
@@ -197,11 +209,37 @@ def _format(data: bytes, formats: Sequence[str]) -> str:
         kind = "webp"
     elif data.startswith(b"BM"):
         kind = "bmp"
+    elif data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        kind = "tiff"
+    elif data.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")):
+        kind = "jpeg2000"
+    elif data[4:8] == b"ftyp" and (coded := _coding(data)):
+        kind = coded
     else:
         raise MediaError(f"begins with {data[:12]!r}: none of {', '.join(formats)}")
     if kind not in formats:
         raise MediaError(f"{kind}, which is none of {', '.join(formats)}")
     return kind
+
+
+def _coding(data: bytes) -> str | None:
+    """How the pictures of a container (ISO/IEC 14496-12) are coded, by its brands: avif or heic."""
+    end = min(len(data), max(16, int.from_bytes(data[:4], "big")), 256)
+    brands = {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
+    if brands & {b"avif", b"avis"}:
+        return "avif"
+    heic = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+    return "heic" if brands & {*heic} else None
+
+
+def _reader(kind: str) -> type[ImageFile.ImageFile]:
+    if kind != "heic":
+        return _READERS[kind]
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise MediaError("heic, which needs pillow-heif; pip install 'omni-curation[heic]'") from error
+    return HeifImageFile
 
 
 @contextmanager
@@ -244,11 +282,61 @@ _TURNS = {
 def _rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+    if image.mode == "LAB":
+        return _from_lab(image)
     if image.has_transparency_data:
-        return _opaque(image, background)
+        opaque = _opaque(image, background)
+        if _is_one_colour([opaque]) and not _is_one_colour(one.convert("RGBA") for one in _stripes(image)):
+            # White on nothing, on white: what is drawn shows on the opposite alone.
+            red, green, blue = (255 - value for value in background)
+            opaque = _opaque(image, (red, green, blue))
+        return opaque
     return image.convert("RGB")
+
+
+def _from_lab(image: Image.Image) -> Image.Image:
+    profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    turned = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+    assert turned is not None
+    return turned
+
+
+def _stripes(image: Image.Image) -> Iterator[Image.Image]:
+    for top in range(0, image.height, STRIPE):
+        yield image.crop((0, top, image.width, min(top + STRIPE, image.height)))
+
+
+def _is_one_colour(images: Iterable[Image.Image]) -> bool:
+    """Whether all pixels of all of them are equal."""
+    extremes = np.array([np.reshape(image.getextrema(), (-1, 2)) for image in images])
+    return bool((extremes[..., 0].min(axis=0) == extremes[..., 1].max(axis=0)).all())
+
+
+def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Grey of more than 8 bits as 8, a stripe at a time.
+
+    Whole numbers lose as many lower bits as are too many for all but the brightest .1 %; of other numbers 0 to 1, or to
+    255, or to the greatest is the whole range.
+    """
+    grey = np.empty(values.shape, np.uint8)
+    stripes = [slice(top, top + STRIPE) for top in range(0, len(values), STRIPE)]
+    if np.issubdtype(values.dtype, np.integer):
+        counts = np.zeros(33, np.int64)  # of numbers by their length in bits
+        for stripe in stripes:
+            _, bits = np.frexp(np.maximum(values[stripe], 0).astype(np.float64))
+            counts += np.bincount(bits.reshape(-1), minlength=33)
+        length = int(np.searchsorted(np.cumsum(counts), 0.999 * values.size))
+        for stripe in stripes:
+            grey[stripe] = np.minimum(np.maximum(values[stripe], 0) >> max(0, length - 8), 255)
+        return grey
+    top = max(float(np.nanmax(values[stripe], initial=0.0, where=np.isfinite(values[stripe]))) for stripe in stripes)
+    scale = 255.0 if top <= 1 else 255.0 / top if top > 255 else 1.0
+    for stripe in stripes:
+        finite = np.nan_to_num(values[stripe], nan=0.0, posinf=0.0, neginf=0.0)
+        grey[stripe] = np.clip(np.rint(finite * scale), 0, 255)
+    return grey
 
 
 def _opaque(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
@@ -269,8 +357,103 @@ def _walk_jpeg(data: bytes) -> _Structure:
     return _Structure()
 
 
-def _walk_bmp(data: bytes) -> _Structure:
+def _walk_nothing(data: bytes) -> _Structure:
     return _Structure()
+
+
+def _walk_tiff(data: bytes) -> _Structure:
+    """Count the pages (TIFF 6.0, section 2; BigTIFF); a chain of them that leads in a circle ends there."""
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    is_big = 43 in data[2:4]
+    width, entry, at = (8, 20, 8) if is_big else (4, 12, 4)
+    counted = 8 if is_big else 2
+    seen: set[int] = set()
+    place = int.from_bytes(data[at : at + width], order)
+    while 0 < place < len(data) and place not in seen and len(seen) < MAX_PAGES:
+        seen.add(place)
+        entries = int.from_bytes(data[place : place + counted], order)
+        place += counted + entries * entry
+        place = int.from_bytes(data[place : place + width], order)
+    if not seen:
+        raise MediaError("tiff without a page")
+    return _Structure(len(seen))
+
+
+def _walk_jpeg2000(data: bytes) -> _Structure:
+    """Look for the end of the code (ISO/IEC 15444-1): its decoder shows what there is of a file that was cut."""
+    start, end = 0, len(data)
+    if data[:4] != b"\xff\x4f\xff\x51":
+        at, start = 0, -1
+        while at + 8 <= len(data):
+            length, name, head = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
+            if length == 1:
+                length, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
+            length = length or len(data) - at
+            if name == b"jp2c":
+                start, end = at + head, at + length
+                break
+            if length < head:
+                break
+            at += length
+        if start < 0:
+            raise MediaError("jpeg2000 without a picture")
+    if end > len(data) or b"\xff\xd9" not in data[max(start, end - 16) : end]:
+        raise MediaError("jpeg2000 that ends before its time")
+    return _Structure()
+
+
+MAX_ANCILLARY_BYTES = 1 << 25
+"""Of texts and colour profiles together, unpacked; the largest profiles have some MiB."""
+
+KEPT_CHUNKS = frozenset((b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT"))
+
+
+def _without_ancillary(data: bytes) -> bytes:
+    """A PNG without texts and colour profiles, which nothing here looks at, and of which Pillow refuses those of 1 MiB.
+
+    Chunks that are needed, and what says how it is shown, stay.
+
+    Raises:
+        MediaError: they unpack to more than `MAX_ANCILLARY_BYTES`: a bomb for whoever reads the file next.
+    """
+    if not any(name in data for name in (b"zTXt", b"iTXt", b"iCCP", b"tEXt")):
+        return data
+    pieces, left = [data[:8]], MAX_ANCILLARY_BYTES
+    try:
+        for name, start, end in _png_chunks(data):
+            if not name[0] & 0x20 or name in KEPT_CHUNKS:
+                pieces.append(data[start - 8 : end + 4])
+            elif (packed := _packed(name, data[start:end])) is not None:
+                left -= _unpacked_size(packed, left)
+                if left < 0:
+                    break
+    except MediaError:
+        return data  # which says what is wrong
+    if left < 0:
+        raise MediaError(f"png whose texts or colour profile are too large: more than {MAX_ANCILLARY_BYTES} bytes")
+    return b"".join(pieces)
+
+
+def _packed(name: bytes, content: bytes) -> bytes | None:
+    """What is packed with zlib in a chunk of text or of a profile (PNG 3rd edition, 11.3)."""
+    rest = content.partition(b"\0")[2]
+    if name in (b"zTXt", b"iCCP"):
+        return rest[1:]
+    if name == b"iTXt" and rest[:1] == b"\1":
+        return rest[2:].split(b"\0", 2)[-1]
+    return None
+
+
+def _unpacked_size(packed: bytes, most: int) -> int:
+    """Bytes that it unpacks to, counted up to one more than `most`; what cannot be unpacked counts as far as it can."""
+    unpacker, size = zlib.decompressobj(), 0
+    try:
+        while packed and size <= most:
+            size += len(unpacker.decompress(packed, 1 << 20))
+            packed = unpacker.unconsumed_tail
+    except zlib.error:
+        pass  # nobody reads it, so that it is broken does no harm
+    return size
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -375,6 +558,19 @@ _READERS: dict[str, type[ImageFile.ImageFile]] = {
     "png": PngImageFile,
     "gif": GifImageFile,
     "bmp": BmpImageFile,
+    "avif": AvifImageFile,
+    "tiff": TiffImageFile,
+    "jpeg2000": Jpeg2KImageFile,
 }
 
-_WALKS = {"jpeg": _walk_jpeg, "png": _walk_png, "webp": _walk_webp, "gif": _walk_gif, "bmp": _walk_bmp}
+_WALKS = {
+    "jpeg": _walk_jpeg,
+    "png": _walk_png,
+    "webp": _walk_webp,
+    "gif": _walk_gif,
+    "bmp": _walk_nothing,
+    "avif": _walk_nothing,
+    "heic": _walk_nothing,
+    "tiff": _walk_tiff,
+    "jpeg2000": _walk_jpeg2000,
+}

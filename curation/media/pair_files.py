@@ -8,11 +8,13 @@ from typing import Any
 
 from curation.errors import MediaError
 from curation.hashing import draw
-from curation.media.folder_files import FileFolder
+from curation.media.folder_files import FileFolder, FolderFile
+from curation.media.json_records import from_conversation, json_records
 from curation.media.pair_records import NOTHING_SAID, FoundPicture, Namer, PairNames, PictureFile
+from curation.media.source_folders import is_within
 from curation.media.table_pairs import arrow_pairs, parquet_pairs
-from curation.media.tar_pairs import Choose, folder_pairs, tar_pairs
-from curation.media.text_tables import SEPARATORS, NumberedRecord, csv_header, csv_records, json_lines
+from curation.media.tar_pairs import Choose, folder_pairs, tar_pairs, with_captions
+from curation.media.text_tables import SEPARATORS, NumberedRecord, csv_header, csv_records, json_lines, unpacked_name
 
 FORMATS = {
     ".tar": "tar",
@@ -20,6 +22,7 @@ FORMATS = {
     ".arrow": "arrow",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".csv": "csv",
     ".tsv": "csv",
 }
@@ -55,7 +58,7 @@ def pictures_of(
                 yield from parquet_pairs(path, name, names, choose)
             case "arrow":
                 yield from arrow_pairs(path, name, names, choose)
-            case "jsonl" | "csv":
+            case "jsonl" | "json" | "csv":
                 yield from _line_pairs(path, name, names, None if at_most is None else choose)
             case _:
                 raise MediaError(f"{path}: {format_} is not read; known are {', '.join(sorted(FORMATS))}")
@@ -77,9 +80,12 @@ def _line_pairs(path: str, name: str, names: PairNames, choose: Choose | None) -
     lines = _Lines(path, name, names)
     if separator := _separator(path):
         lines.check_header(csv_header(path, separator))
-    for number, record in _records(path, names):
-        if chosen is None or number in chosen:
-            yield lines.found(number, record)
+    if _is_json(path) and names.image is None and not lines.has_image(next(_records(path, names), (0, ""))[1]):
+        return  # one of the many files of JSON that have no pairs
+    records = (
+        lines.found(number, record) for number, record in _records(path, names) if chosen is None or number in chosen
+    )
+    yield from with_captions(path, lines.namer, records)
 
 
 class _Lines:
@@ -87,15 +93,23 @@ class _Lines:
 
     def __init__(self, path: str, name: str, names: PairNames) -> None:
         self._path, self._name = path, name
-        self._namer = Namer(names)
-        self._folder = FileFolder(names.image_folder or os.path.dirname(path))
+        self.namer = Namer(names)
+        here = os.path.dirname(path)
+        folders = [names.image_folder] if names.image_folder else [here, *_image_folders(path, names.roots)]
+        self._folders = [FileFolder(folder, names.roots) for folder in folders]
         # Pictures elsewhere are known by their paths there.
-        self._above = "" if names.image_folder else PurePath(name).parent.as_posix() + "/"
-        self._above = self._above.removeprefix("./")
+        above = PurePath(name).parent.as_posix()
+        self._above = ["" if names.image_folder else os.path.join(above, os.path.relpath(one, here)) for one in folders]
 
     def check_header(self, header: list[str]) -> None:
         """Raises MediaError where no line will have a picture, or none a text."""
-        self._namer.columns(self._path, header, header, header)
+        self.namer.columns(self._path, header, header, header)
+
+    def has_image(self, record: dict[str, Any] | str) -> bool:
+        """Whether a record names an image."""
+        if isinstance(record, str):
+            return False
+        return "images" in record or self.namer.image_name(tuple(record)) is not None
 
     def found(self, number: int, record: dict[str, Any] | str) -> FoundPicture:
         uri = f"{self._path}:{number}"
@@ -103,25 +117,56 @@ class _Lines:
         try:
             if isinstance(record, str):
                 raise MediaError(record)
-            field = self._namer.image_name(tuple(record))
+            record = from_conversation(record)
+            field = self.namer.image_name(tuple(record))
             if field is None:
-                raise MediaError(f"no field with the path of a picture among: {', '.join(record):.200}")
+                raise MediaError(self.namer.no_image([*record]))
             value = record[field]
             if not isinstance(value, str) or not value:
                 raise MediaError(f"{field} is no path: {value!r:.80}")
-            file = self._folder.find(value)
-            said = self._namer.said(record, besides=(field,))
+            file, above = self._find(value)
+            said = self.namer.said(record, besides=(field,))
         except MediaError as error:
             return FoundPicture(str(number), 0, number, name, uri, None, NOTHING_SAID, f"{uri}: {error}")
         picture = PictureFile(file.path, "file", None, None, None, file.size, file.modified_ns)
-        name = self._above + file.path[len(self._folder.path.rstrip("/")) + 1 :]
-        return FoundPicture(str(number), 0, number, name, file.path, picture, said)
+        return FoundPicture(str(number), 0, number, os.path.normpath(above), file.path, picture, said)
+
+    def _find(self, value: str) -> tuple[FolderFile, str]:
+        """The file of that name in the first folder that has it, and its name below the source."""
+        missing: MediaError | None = None
+        for folder, above in zip(self._folders, self._above, strict=True):
+            try:
+                file = folder.find(value)
+            except MediaError as error:
+                missing = missing or error
+                continue
+            return file, os.path.join(above, os.path.relpath(file.path, folder.path))
+        assert missing is not None
+        raise missing
+
+
+def _image_folders(path: str, roots: Sequence[str]) -> list[str]:
+    """Where COCO has the images of `annotations/captions_val2014.json`: in `val2014` or `images/val2014` beside it."""
+    folder = os.path.dirname(path)
+    parent = os.path.dirname(folder)
+    if os.path.basename(folder) != "annotations" or not is_within(os.path.realpath(parent), roots):
+        return []
+    name = PurePath(unpacked_name(path)).stem.rpartition("_")[2]
+    wanted = (os.path.join(parent, name), os.path.join(parent, "images", name), os.path.join(parent, "images"))
+    return [one for one in wanted if os.path.isdir(one)]
 
 
 def _records(path: str, names: PairNames) -> Iterator[NumberedRecord]:
-    separator = _separator(path)
-    return json_lines(path, names.max_text_bytes) if separator is None else csv_records(path, separator)
+    if separator := _separator(path):
+        return csv_records(path, separator)
+    if _is_json(path):
+        return json_records(path, names.max_text_bytes)
+    return json_lines(path, names.max_text_bytes)
+
+
+def _is_json(path: str) -> bool:
+    return PurePath(unpacked_name(path)).suffix.lower() == ".json"
 
 
 def _separator(path: str) -> bytes | None:
-    return SEPARATORS.get(PurePath(path).suffix.lower())
+    return SEPARATORS.get(PurePath(unpacked_name(path)).suffix.lower())

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from curation.errors import MediaError
@@ -15,7 +16,14 @@ IMAGE_NAMES = (
     *("image_path", "img_path", "file_name", "filename", "filepath", "path", "file"),
 )
 """Names of columns and fields that are tried in this order; letters may be large or small."""
-PICTURE_EXTENSIONS = frozenset(("jpg", "jpeg", "png", "webp", "gif", "bmp"))
+COMMON_EXTENSIONS = frozenset(("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp"))
+PICTURE_EXTENSIONS = COMMON_EXTENSIONS | frozenset(
+    ("avif", "avifs", "heic", "heif", "hif", "tif", "tiff", "jp2", "j2k", "j2c", "jpx", "jpf", "apng", "dib")
+)
+"""Where a sample has pictures of both, those that are common are taken."""
+
+MAX_NAMES = 1000
+"""Of fields that are remembered for a message: every line of a stranger's file may have names of its own."""
 
 TERM_NAMES = {
     "url": ("url", "image_url"),
@@ -33,6 +41,7 @@ class PairNames:
         caption: the field or column of the text, or its extension in a tar; None tries `CAPTION_NAMES`.
         image: that of the picture; None tries `IMAGE_NAMES`, in a tar `PICTURE_EXTENSIONS`.
         image_folder: the folder that paths in tables are relative to and must stay in; None is the table's own.
+        roots: folders into which links may lead besides.
     """
 
     caption: str | None = None
@@ -40,6 +49,7 @@ class PairNames:
     image_folder: str | None = None
     max_text_bytes: int = 1 << 24
     max_metadata_bytes: int = 1 << 14
+    roots: tuple[str, ...] = ()
 
 
 class Said(NamedTuple):
@@ -76,6 +86,7 @@ class FoundPicture(NamedTuple):
         nth: counted up where a key stands in the file again; -1 for damage of the file, which is no picture.
         ordinal: its place in the file.
         name: below the source; `uri`: the whole path, for people.
+        hides: with an error, how many samples are lost with it, where that is known; None is one.
     """
 
     key: str
@@ -86,6 +97,7 @@ class FoundPicture(NamedTuple):
     picture: PictureFile | None
     said: Said
     error: str | None = None
+    hides: int | None = None
 
 
 class Namer:
@@ -94,6 +106,21 @@ class Namer:
     def __init__(self, names: PairNames) -> None:
         self._names = names
         self._known: dict[tuple[str, ...], dict[str, str]] = {}
+        self._there: dict[str, None] = {}
+        self._has_captions = False
+
+    @property
+    def lacks_captions(self) -> bool:
+        """Whether no record so far has had the caption's field, or one that may be it."""
+        return not self._has_captions
+
+    def no_captions(self, path: str, samples: int) -> MediaError:
+        """The error that no record of a file has a caption, with the names that stand there instead."""
+        return MediaError(_no_name(path, "of texts", "caption", self._names.caption, [*self._there]), samples)
+
+    def no_image(self, there: Sequence[str]) -> str:
+        """Why no name among these has the picture."""
+        return _no_name("", "of pictures, or of their paths", "image", self._names.image, there)
 
     def said(self, record: Mapping[str, Any], besides: Iterable[str] = (), text: str | None = None) -> Said:
         """What a record says.
@@ -108,6 +135,10 @@ class Namer:
         found = self._fields(tuple(record))
         captions = [text]
         of_caption = found.get("caption")
+        if text is not None or of_caption is not None:
+            self._has_captions = True
+        elif self.lacks_captions and len(self._there) < MAX_NAMES:
+            self._there |= dict.fromkeys(name for name in record if name not in besides)
         if text is None and of_caption is not None:
             captions = list(_captions(record[of_caption], of_caption))
         used = {*besides}
@@ -123,18 +154,31 @@ class Namer:
         metadata = canonical_json(rest, self._names.max_metadata_bytes) if rest else None
         return Said(captions, terms["url"], terms["language"], terms["licence"], terms["consent"], metadata)
 
-    def columns(self, path: str, images: Sequence[str], texts: Sequence[str], there: Sequence[str]) -> str:
+    def columns(
+        self,
+        path: str,
+        images: Sequence[str],
+        texts: Sequence[str],
+        there: Sequence[str],
+        samples: int | None = None,
+    ) -> str:
         """The column of pictures, or of their paths, among those that may be it.
+
+        Args:
+            there: all columns; `samples`: how many rows the file has, where it says so.
 
         Raises:
             MediaError: there is none, or none of texts.
         """
         image = self.image_name(images)
-        named = ", ".join(there)
         if image is None:
-            raise MediaError(f"{path}: no column of pictures, or of their paths: {named:.300}; name it as source.image")
-        if self.caption_name([name for name in texts if name != image]) is None:
-            raise MediaError(f"{path}: no column of texts: {named:.300}; name it as source.caption")
+            raise MediaError(
+                _no_name(path, "of pictures, or of their paths", "image", self._names.image, there), samples
+            )
+        caption = self.caption_name([name for name in texts if name != image])
+        if caption is None:
+            raise MediaError(_no_name(path, "of texts", "caption", self._names.caption, there), samples)
+        self._has_captions = True
         return image
 
     def caption_name(self, names: Sequence[str]) -> str | None:
@@ -152,9 +196,23 @@ class Namer:
             wanted = {"caption": captions, **TERM_NAMES}
             found = ((name, first_of(tried, names)) for name, tried in wanted.items())
             known = {name: here for name, here in found if here is not None}
-            if len(self._known) < 1000:  # every line of a stranger's file may have names of its own
+            if len(self._known) < MAX_NAMES:
                 self._known[names] = known
         return known
+
+
+def _no_name(path: str, what: str, key: str, given: str | None, there: Sequence[str]) -> str:
+    """That a file has no column or field of a name, with those that it has, and the one that may be meant."""
+    listed = ", ".join(there) or "none"
+    where = f"{path}: " if path else ""
+    if given is None:
+        return f"{where}no column {what}, among: {listed:.300}; name it as source.{key}"
+    small = {name.casefold(): name for name in there}
+    if given.casefold() in small:
+        return f"{where}source.{key}: {given!r} has no values {what}; there are: {listed:.300}"
+    near = get_close_matches(given.casefold(), small, 1)
+    hint = f"did you mean {small[near[0]]!r}? " if near else ""
+    return f"{where}source.{key}: no column {given!r}; {hint}There are: {listed:.300}"
 
 
 def first_of(wanted: Iterable[str], names: Sequence[str]) -> str | None:

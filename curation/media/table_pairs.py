@@ -46,7 +46,7 @@ def parquet_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Ite
     except (OSError, pa.ArrowException, ValueError) as error:
         raise MediaError(f"{path}: not a Parquet file: {' '.join(str(error).split())}") from error
     with file:
-        rows = _Rows(path, "parquet", name, names, file.schema_arrow, status)
+        rows = _Rows(path, "parquet", name, names, file.schema_arrow, status, file.metadata.num_rows)
         groups = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
         chosen = rows.chosen(sum(groups), choose)
         start = 0
@@ -59,7 +59,7 @@ def parquet_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Ite
                     at += batch.num_rows
             except (OSError, pa.ArrowException, ValueError) as error:
                 reason = f"rows {at} to {start + count - 1} cannot be read: {error}"
-                yield damaged(path, name, at, reason, at)
+                yield damaged(path, name, at, reason, at, start + count - at)
             start += count
 
 
@@ -73,7 +73,7 @@ def arrow_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Itera
     batches, damage = arrow_batches(path)
     total = sum(batch.num_rows for batch in batches)
     if batches:
-        rows = _Rows(path, "arrow", name, names, batches[0].schema, status)
+        rows = _Rows(path, "arrow", name, names, batches[0].schema, status, total)
         chosen = rows.chosen(total, choose)
         at = 0
         for batch in batches:
@@ -88,12 +88,19 @@ class _Rows:
     """From batches to pictures."""
 
     def __init__(
-        self, path: str, format_: str, name: str, names: PairNames, schema: pa.Schema, status: os.stat_result
+        self,
+        path: str,
+        format_: str,
+        name: str,
+        names: PairNames,
+        schema: pa.Schema,
+        status: os.stat_result,
+        samples: int,
     ) -> None:
         self._path, self._format, self._name, self._status = path, format_, name, status
         self._namer = Namer(names)
-        self._folder = FileFolder(names.image_folder or os.path.dirname(path))
-        self.columns = _columns(path, schema, self._namer)
+        self._folder = FileFolder(names.image_folder or os.path.dirname(path), names.roots)
+        self.columns = _columns(path, schema, self._namer, samples)
 
     def chosen(self, count: int, choose: Choose) -> frozenset[int] | None:
         """The rows to take; None for all."""
@@ -175,11 +182,11 @@ class _Numbers(Sequence[tuple[str, int]]):
         return str(i), 0
 
 
-def _columns(path: str, schema: pa.Schema, namer: Namer) -> _Columns:
+def _columns(path: str, schema: pa.Schema, namer: Namer, samples: int) -> _Columns:
     kinds = {name: _kind(schema.field(name).type) for name in schema.names if schema.names.count(name) == 1}
     images = [name for name, kind in kinds.items() if kind in ("bytes", "text", "image")]
     texts = [name for name, kind in kinds.items() if kind in ("text", "texts")]
-    image = namer.columns(path, images, texts, schema.names)
+    image = namer.columns(path, images, texts, schema.names, samples)
     others = [name for name, kind in kinds.items() if name != image and kind not in ("bytes", "image", "vector")]
     match kinds[image]:
         case "bytes":

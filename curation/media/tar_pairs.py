@@ -5,13 +5,14 @@ read; of a picture only where it lies.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from curation.errors import MediaError
 from curation.media.folder_files import FileFolder, changed_ns
-from curation.media.keyed_samples import KeyedSample, Part, keyed_samples
+from curation.media.keyed_samples import MAP_WORDS, TEXT_WORDS, KeyedSample, Part, keyed_samples
 from curation.media.pair_records import (
+    COMMON_EXTENSIONS,
     NOTHING_SAID,
     PICTURE_EXTENSIONS,
     FoundPicture,
@@ -53,7 +54,7 @@ def tar_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iterato
             damage = one
         else:
             members.append(one)
-    samples = keyed_samples(members)
+    samples = keyed_samples(members, *_extensions(names))
     with open(path, "rb", buffering=0) as file:
 
         def read(member: Member, max_bytes: int) -> bytes:
@@ -69,10 +70,13 @@ def tar_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iterato
             return PictureFile(*place, status.st_size, changed_ns(status))
 
         reader = _Reader(names, read, picture)
-        for i in choose([(sample.key, sample.nth) for sample in samples]):
-            sample = samples[i]
+
+        def found(sample: KeyedSample[Member]) -> FoundPicture:
             cut = damage if damage and members[-1] in sample.parts.values() else None
-            yield reader.found(sample, f"{name}/{sample.key}", path, cut)
+            return reader.found(sample, f"{name}/{sample.key}", path, cut)
+
+        chosen = choose([(sample.key, sample.nth) for sample in samples])
+        yield from with_captions(path, reader.namer, (found(samples[i]) for i in chosen), names.caption is not None)
     if damage:
         yield damaged(path, name, damage.offset, f"byte {damage.offset}: {damage.reason}", len(members))
 
@@ -83,11 +87,13 @@ def folder_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iter
     Raises:
         MediaError: the folder cannot be looked into.
     """
-    parts = PICTURE_EXTENSIONS | SIDE_EXTENSIONS | {one.lower() for one in (names.image, names.caption) if one}
-    inside = FileFolder(path)
+    pictures, texts = _extensions(names)
+    inside = FileFolder(path, names.roots)
     try:
         with os.scandir(path) as entries:
-            there = sorted(e.name for e in entries if is_part(e.name, parts) and not e.is_dir(follow_symlinks=False))
+            there = sorted(
+                e.name for e in entries if is_part(e.name, pictures | texts) and not e.is_dir(follow_symlinks=False)
+            )
     except OSError as error:
         raise MediaError(f"{path}: cannot be looked into: {error.strerror}") from error
     files = [_loose(inside, file_name) for file_name in there]
@@ -102,9 +108,10 @@ def folder_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iter
             raise MediaError(f"{file.name}: cannot be read: {error.strerror}") from error
 
     reader = _Reader(names, read, lambda f: PictureFile(f.path, "file", None, None, None, f.size, f.modified_ns))
-    samples = keyed_samples(files, dotted=True)
-    for i in choose([(sample.key, sample.nth) for sample in samples]):
-        yield reader.found(samples[i], f"{name}/{samples[i].key}", path, None)
+    samples = keyed_samples(files, pictures, texts, loose=True)
+    chosen = choose([(sample.key, sample.nth) for sample in samples])
+    found = (reader.found(samples[i], f"{name}/{samples[i].key}", path, None) for i in chosen)
+    yield from with_captions(path, reader.namer, found, names.caption is not None)
 
 
 def _loose(folder: FileFolder, name: str) -> LooseFile:
@@ -120,14 +127,44 @@ def _loose(folder: FileFolder, name: str) -> LooseFile:
 
 def is_part(file_name: str, extensions: frozenset[str] | set[str]) -> bool:
     """Whether a loose file belongs to a sample; `00000_stats.json` is a note of img2dataset's."""
-    _, dot, extension = file_name.rpartition(".")
-    return bool(dot) and extension.lower() in extensions and not file_name.endswith("_stats.json")
+    small = file_name.lower()
+    known = any(small.endswith(f".{extension}") for extension in extensions)
+    return known and not file_name.endswith("_stats.json")
 
 
-def damaged(path: str, name: str, offset: int, reason: str, ordinal: int) -> FoundPicture:
-    """The damage of a file, as a row of its own. Its message names the file and the place."""
+def _extensions(names: PairNames) -> tuple[frozenset[str], frozenset[str]]:
+    """Of pictures, and of what stands beside them."""
+    pictures = PICTURE_EXTENSIONS | ({names.image.lower()} if names.image else set())
+    return pictures, SIDE_EXTENSIONS | ({names.caption.lower()} if names.caption else set())
+
+
+def damaged(path: str, name: str, offset: int, reason: str, ordinal: int, hides: int | None = None) -> FoundPicture:
+    """The damage of a file, as a row of its own. Its message names the file and the place.
+
+    Args:
+        hides: how many samples are lost with it, where that is known.
+    """
     where = f"{path}: {' '.join(reason.split())}"
-    return FoundPicture(str(offset), -1, ordinal, f"{name}@{offset}", path, None, NOTHING_SAID, where)
+    return FoundPicture(str(offset), -1, ordinal, f"{name}@{offset}", path, None, NOTHING_SAID, where, hides)
+
+
+def with_captions(
+    path: str, namer: Namer, pictures: Iterable[FoundPicture], asked: bool = True
+) -> Iterator[FoundPicture]:
+    """The pictures, where one of them at least has the field of captions.
+
+    Raises:
+        MediaError: none has, and captions were `asked` for: the field is called otherwise.
+    """
+    waiting: list[FoundPicture] = []
+    for one in pictures:
+        waiting.append(one)
+        if not asked or not namer.lacks_captions:
+            yield from waiting
+            waiting.clear()
+    if any(one.error is None for one in waiting):
+        raise namer.no_captions(path, len(waiting))
+    yield from waiting
 
 
 class _Reader:
@@ -139,17 +176,20 @@ class _Reader:
         self._names = names
         self._read = read
         self._picture = picture
-        self._namer = Namer(names)
+        self.namer = Namer(names)
 
     def found(self, sample: KeyedSample[Part], name: str, path: str, cut: Damage | None) -> FoundPicture:
         """A sample's picture, or why it has none."""
         first = next(iter(sample.parts.values()))
         uri = f"{path}/{first.name}"
-        picture, said, problem = None, NOTHING_SAID, sample.problem
+        picture, said, problem, hides = None, NOTHING_SAID, sample.problem, sample.hides
         try:
             if problem is None:
                 parts = dict(sample.parts)
-                member = parts.pop(self._picture_extension(sample))
+                if len(here := self._picture_extensions(sample)) != 1:
+                    hides = max(1, len(here))
+                    raise MediaError(self._no_picture(sample, here))
+                member = parts.pop(here[0])
                 uri = f"{path}/{member.name}"
                 said = self._said(parts)
                 picture = self._picture(member)
@@ -161,34 +201,42 @@ class _Reader:
             return FoundPicture(sample.key, sample.nth, sample.ordinal, name, uri, picture, said)
         if cut and "damaged" not in problem:
             problem += f"; the file is damaged behind it, at byte {cut.offset}"
-        return FoundPicture(
-            sample.key, sample.nth, sample.ordinal, name, uri, None, NOTHING_SAID, f"{path}: {sample.key}: {problem}"
-        )
+        lost = hides if hides > 1 else None
+        where = f"{path}: {sample.key}: {problem}"
+        return FoundPicture(sample.key, sample.nth, sample.ordinal, name, uri, None, NOTHING_SAID, where, lost)
 
-    def _picture_extension(self, sample: KeyedSample[Part]) -> str:
-        wanted = self._names.image
-        if wanted is not None:
-            here = [wanted.lower()] if wanted.lower() in sample.parts else []
-        else:
-            here = [extension for extension in sample.parts if extension in PICTURE_EXTENSIONS]
-        if len(here) == 1:
-            return here[0]
+    def _picture_extensions(self, sample: KeyedSample[Part]) -> list[str]:
+        """Of the parts that may be the picture: those of a plain extension, else of one as `img.jpg`, no `seg.png`."""
+        if (wanted := self._names.image) is not None:
+            return [wanted.lower()] if wanted.lower() in sample.parts else []
+        for extensions in (COMMON_EXTENSIONS, PICTURE_EXTENSIONS):
+            plain = [extension for extension in sample.parts if extension in extensions]
+            worded = [part for part, before in _before(sample.parts, extensions) if not {*before} & MAP_WORDS]
+            if found := plain or worded:
+                return found
+        return []
+
+    def _no_picture(self, sample: KeyedSample[Part], here: list[str]) -> str:
         there = ", ".join(sample.parts)
         if here:
-            raise MediaError(f"more pictures than one ({there}); name the one to take as source.image")
-        raise MediaError(f"no picture{'' if wanted is None else f' {wanted}'}; there are: {there:.200}")
+            return f"more pictures than one ({there:.200}); name the one to take as source.image"
+        wanted = self._names.image
+        return f"no picture{'' if wanted is None else f' {wanted}'}; there are: {there:.200}"
 
     def _said(self, parts: dict[str, Part]) -> Said:
         record = self._record(parts.pop("json")) if "json" in parts else {}
         wanted = self._names.caption
         text = None
-        if wanted is None or self._namer.caption_name(tuple(record)) is None:
+        if wanted is None or self.namer.caption_name(tuple(record)) is None:
             extension = "txt" if wanted is None else wanted.lower()
+            if wanted is None and extension not in parts:
+                texts = [part for part, before in _before(parts, {"txt"}) if {*before} <= TEXT_WORDS]
+                extension = texts[0] if len(texts) == 1 else extension
             if extension in parts:
                 text = self._text(parts.pop(extension))
         if parts:
             record["other_parts"] = sorted(parts)
-        return self._namer.said(record, text=text)
+        return self.namer.said(record, text=text)
 
     def _text(self, member: Part) -> str:
         try:
@@ -201,3 +249,9 @@ class _Reader:
         if isinstance(record, str):
             raise MediaError(f"{member.name} is {record}")
         return record
+
+
+def _before(parts: Iterable[str], extensions: Collection[str]) -> list[tuple[str, list[str]]]:
+    """Those of `parts` that end in one of the extensions, with the words before it."""
+    split = ((part, *part.rpartition(".")[::2]) for part in parts)
+    return [(part, before.split(".")) for part, before, last in split if before and last in extensions]

@@ -1,23 +1,50 @@
 """Lines of JSON and CSV as records, with their numbers; a broken line is told, and its neighbours are read."""
 
+import io
 import json
 import mmap
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
+
+import pyarrow as pa
 
 from curation.errors import MediaError
 
 BOM = b"\xef\xbb\xbf"
 SEPARATORS = {".csv": b",", ".tsv": b"\t"}
 
+PACKINGS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+"""Of text, by the last end of a file's name."""
+MAX_UNPACKED_BYTES = 1 << 33
+"""Of a CSV file, which is unpacked to a temporary file. Lines of JSON are unpacked as they are read."""
+
 MAX_DEPTH = 100
 """Of objects and lists in one another."""
 
 NumberedRecord = tuple[int, dict[str, Any] | str]
 """A line's number, from 1, and its record, or why it has none."""
+
+
+def unpacked_name(name: str) -> str:
+    """A file's name without the end that says how it is packed."""
+    stem, end = os.path.splitext(name)
+    return stem if end.lower() in PACKINGS else name
+
+
+def opened(path: str) -> IO[bytes]:
+    """A file to be read from its beginning to its end, unpacked if its name says that it is packed.
+
+    Raises:
+        OSError: it cannot be read, which reading on may raise too.
+    """
+    packing = PACKINGS.get(os.path.splitext(path)[1].lower())
+    if packing is None:
+        return open(path, "rb")
+    return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(path), packing), 1 << 16)
 
 
 def json_lines(path: str, max_bytes: int) -> Iterator[NumberedRecord]:
@@ -27,7 +54,7 @@ def json_lines(path: str, max_bytes: int) -> Iterator[NumberedRecord]:
         MediaError: the file cannot be read.
     """
     try:
-        with open(path, "rb") as file:
+        with opened(path) as file:
             number = 0
             while line := file.readline(max_bytes + 1):
                 number += 1
@@ -39,8 +66,12 @@ def json_lines(path: str, max_bytes: int) -> Iterator[NumberedRecord]:
                     yield number, f"a line of more than {max_bytes} bytes"
                 elif line.strip():
                     yield number, json_object(line)
-    except OSError as error:
-        raise MediaError(f"{path}: cannot be read: {error.strerror}") from error
+    except (OSError, pa.ArrowException) as error:
+        raise MediaError(f"{path}: cannot be read: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
 
 
 def json_object(data: bytes) -> dict[str, Any] | str:
@@ -56,10 +87,11 @@ def json_object(data: bytes) -> dict[str, Any] | str:
         return f"not JSON: {error}"
     if not isinstance(value, dict):
         return "not a JSON object"
-    return f"JSON nested deeper than {MAX_DEPTH}" if _is_deeper(value, MAX_DEPTH) else value
+    return f"JSON nested deeper than {MAX_DEPTH}" if is_deeper(value, MAX_DEPTH) else value
 
 
-def _is_deeper(value: dict[str, Any], depth: int) -> bool:
+def is_deeper(value: dict[str, Any], depth: int) -> bool:
+    """Whether objects and lists stand in one another deeper than this."""
     inner: list[Any] = [value]
     for _ in range(depth):
         inner = [
@@ -112,13 +144,29 @@ def csv_records(path: str, separator: bytes = b",") -> Iterator[NumberedRecord]:
 @contextmanager
 def _mapped(path: str) -> Iterator[mmap.mmap]:
     try:
-        with open(path, "rb") as file:
+        with _plain_file(path) as file:
             if not os.fstat(file.fileno()).st_size:
                 raise MediaError(f"{path}: an empty file, without a header")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 yield data
-    except OSError as error:
-        raise MediaError(f"{path}: cannot be read: {error.strerror}") from error
+    except (OSError, pa.ArrowException) as error:
+        raise MediaError(f"{path}: cannot be read: {_reason(error)}") from error
+
+
+@contextmanager
+def _plain_file(path: str) -> Iterator[IO[bytes]]:
+    """The file; where it is packed, a temporary one with what is in it."""
+    if unpacked_name(path) == path:
+        with open(path, "rb") as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as plain, opened(path) as packed:
+        while chunk := packed.read(1 << 20):
+            plain.write(chunk)
+            if plain.tell() > MAX_UNPACKED_BYTES:
+                raise MediaError(f"{path}: more than {MAX_UNPACKED_BYTES} bytes when it is unpacked")
+        plain.flush()
+        yield plain
 
 
 def _header(path: str, data: mmap.mmap, fields: "_Fields") -> tuple[list[str], int]:

@@ -35,6 +35,7 @@ def pack(node: Pack, part: str, store: Store, inputs: Sequence[PackInput]) -> Re
         rows_in=rows.num_rows,
         details={
             "subset": subset,
+            **({"split": rows[layout.split][0].as_py()} if layout.split else {}),
             "sha256": written.sha256,
             "samples": rows.num_rows,
         },

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
+from curation.media.source_folders import notes_of
 from curation.meter import Beat
 from curation.runtime.nodes import Listing, Node, Pinned
 from curation.runtime.tasks import Task
@@ -93,6 +94,8 @@ class LiveProgress:
             self._stages = {}
             self._progress.update(self._line, completed=1.0)
             self._line = None
+            for note in notes_of(node.rows) if isinstance(node, Listing) else ():
+                self._print(f"{node.name}: {note}")
             if not self._console.is_terminal and not isinstance(node, (Listing, Pinned)):
                 reused = len(receipts) - self._computed
                 self._print(f"{node.name}: {self._computed} units computed, {reused} reused, {self._verdicts()}")

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,6 +12,8 @@ import yaml
 
 from curation.engines.engine import Engine
 from curation.hashing import bytes_digest, digest
+from curation.media.source_splits import TRAIN, held_out_rank
+from curation.runtime.failures import Failures, failures_of, too_many
 from curation.runtime.nodes import Pack, Pipeline
 from curation.runtime.run import Run, Runner, Watcher
 from curation.stage import Reference, Stage
@@ -20,7 +22,7 @@ from curation.store.layout import Amount
 from curation.store.objects import Store
 from curation.store.parts import BLOB, PartFile, Receipt, read_part_table
 from curation.store.shard_index import energon_files, index_bytes, subset_index
-from curation.store.tar_shards import shard_name
+from curation.store.tar_shards import shard_name, shard_split
 from curation.store.versions import (
     NodeRecord,
     ShardRecord,
@@ -45,6 +47,8 @@ def run_and_publish(
     watcher: Watcher,
     recipe: dict[str, Any],
     max_failed_share: float,
+    max_defect_share: float = 1.0,
+    *,
     limit: int | None = None,
     before: Callable[[], None] = lambda: None,
 ) -> tuple[Version, bool]:
@@ -73,6 +77,7 @@ def run_and_publish(
                 limit=limit,
                 withdrawn=withdrawn,
                 computed=run.computed,
+                max_defect_share=max_defect_share,
             )
         except WithdrawnSince:
             run = replace(run, withdrawn=withdrawn_from(run.store, run.pipeline.dataset), retry_failed=False)
@@ -87,6 +92,7 @@ def publish_run(
     limit: int | None = None,
     withdrawn: Sequence[str] = (),
     computed: Collection[str] = (),
+    max_defect_share: float = 1.0,
 ) -> tuple[Version, bool]:
     """The version of a run, and whether it is new: the same content as the newest version needs no other.
 
@@ -102,7 +108,8 @@ def publish_run(
     """
     nodes = [node_record(node.name, node.fingerprint(), receipts[node.name], store) for node in pipeline.nodes]
     packs = [receipt for node in pipeline.nodes if isinstance(node, Pack) for receipt in receipts[node.name]]
-    verdict = judge(nodes, max_failed_share)
+    failures = {node.name: failures_of(receipts[node.name], store) for node in pipeline.nodes}
+    verdict = judge(nodes, failures, max_failed_share, max_defect_share)
     newest = _newest(store, pipeline.dataset)
     draft = Version(
         dataset=pipeline.dataset,
@@ -187,15 +194,17 @@ def _newest(store: Store, dataset: str) -> Version | None:
     return read_version(store, dataset) if version_numbers(store, dataset) else None
 
 
-def judge(nodes: Sequence[NodeRecord], max_failed_share: float) -> str:
+def judge(
+    nodes: Sequence[NodeRecord],
+    failures: Mapping[str, Mapping[str, Failures]],
+    max_failed_share: float,
+    max_defect_share: float,
+) -> str:
     """Why a run's result is not to be trusted; empty where it is."""
     listed = next((node.rows_in for node in nodes if node.rows_in), 0)
     for node in nodes:
-        for kind, counts in node.counts.items():
-            failed, total = counts.get(FAILED, 0), sum(counts.values())
-            if total and failed / total > max_failed_share:
-                share = f"more than max_failed_share {max_failed_share:g}"
-                return f"{failed} of {total} {kind} rows failed at {node.name}, {share}"
+        if why := too_many(node, failures.get(node.name, {}), max_failed_share, max_defect_share):
+            return why
     decided = [node for node in nodes if node.counts]
     emptied = next((node for node in decided if not node.verdicts(KEPT)), None)
     if not listed or emptied is None:
@@ -241,13 +250,14 @@ def shelf_record(shelf: Pack) -> ShelfRecord:
 
 
 def shard_records(packs: Sequence[Receipt]) -> list[ShardRecord]:
-    """Shards with their names, numbered within each subset in the order of the plan."""
-    numbers: Counter[str] = Counter()
+    """Shards with their names, numbered within each split of a subset in the order of the plan."""
+    numbers: Counter[tuple[str, str]] = Counter()
     records = []
     for receipt in packs:
         subset = receipt.details["subset"]
-        name = f"{subset}/{shard_name('train', numbers[subset])}"
-        numbers[subset] += 1
+        split = receipt.details.get("split", TRAIN)
+        name = f"{subset}/{shard_name(split, numbers[subset, split])}"
+        numbers[subset, split] += 1
         shard = receipt.files["shard"]
         details = receipt.details
         records.append(ShardRecord(name, shard.path, subset, shard.size, details["sha256"], details["samples"]))
@@ -274,7 +284,9 @@ def version_files(version: Version, packs: Sequence[Receipt], store: Store) -> d
         files[f"index/{name}.parquet"] = index_bytes(index)
         files |= {f"{name}/{path}": data for path, data in energon_files(index).items()}
         extensions = tuple(part["extension"] for part in index["parts"][0].as_py())
-        splits = {"train": len(mine)}
+        of_splits = Counter(shard_split(shard.path.rsplit("/", 1)[1]) for shard in mine)
+        # Whoever names none gets the first: what is trained on.
+        splits = dict(sorted(of_splits.items(), key=lambda item: (-held_out_rank(item[0]), item[0])))
         size = sum(shard.size for shard in mine)
         counted, languages = _counts(index, amounts), _languages(index, amounts)
         content = digest([shard.sha256 for shard in mine])

@@ -180,7 +180,8 @@ class Run:
 
     def _list(self, node: Listing, write: bool) -> Receipt:
         """The listing as a part, so that all nodes read their input alike; a plan writes none."""
-        rows = node.rows.append_column("digest", pa.array(row_digests(node.rows, node.rows.column_names), pa.string()))
+        rows = node.rows.replace_schema_metadata(None)  # what was skipped is said, and no content
+        rows = rows.append_column("digest", pa.array(row_digests(node.rows, node.rows.column_names), pa.string()))
         rows = rows.append_column("verdict", pa.repeat(KEPT, rows.num_rows))
         part = f"parts/{node.fingerprint()}/{digest(sorted(rows['digest'].to_pylist()))}"
         rows = rows.sort_by("row_id")
@@ -194,7 +195,7 @@ class Run:
         names = () if isinstance(node, Pack) else node.joins
         joins = tuple(receipt.files["table"] for name in names for receipt in self.receipts[name])
         unit = WHOLE if isinstance(node, Reduce) else node.unit
-        subset = [node.layout.subset] if isinstance(node, Pack) else []
+        subset = node.layout.apart if isinstance(node, Pack) else ()
         tables = {join.path: read_part_table(self.store, join) for join in joins}
         shared = {name for table in tables.values() for name in table.column_names}
         rows = self._planning_rows(sources, {unit.together, *([unit.cost] if unit.cost else ()), *subset, *shared})
@@ -258,8 +259,10 @@ def _cut_by(subset: Sequence[str], rows: pa.Table, unit: Unit) -> Iterator[list[
     if not subset:
         yield from cut(rows, unit)
         return
-    for value in sorted(pc.unique(rows[subset[0]]).to_pylist()):
-        here = pc.indices_nonzero(pc.equal(rows[subset[0]], value)).to_pylist()
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for place, values in enumerate(zip(*(rows[name].to_pylist() for name in subset), strict=True)):
+        groups.setdefault(values, []).append(place)
+    for _, here in sorted(groups.items()):
         for positions in cut(rows.take(here), unit):
             yield [here[i] for i in positions]
 

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from curation.errors import StageError
+from curation.store.shard_index import energon_split
 from curation.store.tar_shards import EXTENSION
 
 SUBSET_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
@@ -203,7 +204,7 @@ class Bytes(DefaultTaskEncoder):
 
 samples = get_train_dataset(
     "{name}",
-    split_part="{split}",
+    split_part="{energon_split(split)}",
     worker_config=WorkerConfig(rank=0, world_size=1, num_workers=0),
     task_encoder=Bytes(),
     batch_size=None,

@@ -30,6 +30,7 @@ class Layout(Stage):
         extensions: of the parts that every sample has.
         index: columns that go to the index beside the offsets; `language` is among them.
         subset: the column that says to which subset a row goes.
+        split: the column that says to which split, which a shard has one of; empty where all rows are of one.
     """
 
     amounts: ClassVar[tuple[Amount, ...]] = ()
@@ -40,6 +41,12 @@ class Layout(Stage):
     extensions: tuple[str, ...] = ()
     index: tuple[str, ...] = ()
     subset: str = "task"
+    split: str = ""
+
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """Columns whose values never share a shard."""
+        return (self.subset, self.split) if self.split else (self.subset,)
 
     @property
     def subsets(self) -> Mapping[str, str]:

@@ -127,7 +127,7 @@ def energon_files(
     counts = {name: rows.num_rows for name, rows in shards.items()}
     splits: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for name in counts:
-        splits.setdefault(shard_split(name), []).append(name)
+        splits.setdefault(energon_split(shard_split(name)), []).append(name)
     files = {f"{name}.idx": _offsets(rows) for name, rows in shards.items()}
     files[".nv-meta/.info.json"] = json.dumps({"shard_counts": counts}, indent=2).encode()
     files[".nv-meta/split.yaml"] = _yaml({"split_parts": splits, "exclude": []})
@@ -141,6 +141,11 @@ def energon_files(
         # Energon names its index by a random id, to know a changed one; made from content it does that too.
         files[".nv-meta/index.uuid"] = str(uuid.UUID(bytes_digest(database))).encode()
     return files
+
+
+def energon_split(split: str) -> str:
+    """What Energon calls a split."""
+    return "val" if split == "validation" else split
 
 
 def _by_shard(index: pa.Table) -> dict[str, pa.Table]:

@@ -12,7 +12,10 @@ from curation.media.images import decode_image
 from curation.media.places import read_place
 from curation.stage import Stage, fail, with_column
 
-EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp", "gif": "gif", "bmp": "bmp"}
+EXTENSIONS = {
+    **{"jpeg": "jpg", "png": "png", "webp": "webp", "gif": "gif", "bmp": "bmp"},
+    **{"avif": "avif", "tiff": "tif", "jpeg2000": "jp2", "heic": "heic"},
+}
 """Of a part in a shard, by the picture's format."""
 
 
@@ -34,6 +37,8 @@ class EncodePicture(Stage):
     writes = ("payload", "payload_bytes", "picture_type")
     locators = ("place", "uri")
     packages = ("pillow",)
+    optional_packages = ("pillow-heif",)
+    version = 2
 
     def __post_init__(self) -> None:
         if self.format == "original" and self.max_side is not None:

@@ -15,6 +15,7 @@ from curation.hashing import bytes_digest
 from curation.media.pair_files import key_draw, pictures_of
 from curation.media.pair_records import FoundPicture, PairNames
 from curation.media.places import MAX_BYTES, read_place
+from curation.media.source_splits import held_out_rank
 from curation.pair_sources import PairSource, names_of
 from curation.rows import derived_id, source_id
 from curation.stage import Stage, failure, mark, measure_each, reject, with_column
@@ -47,8 +48,19 @@ class ReadEntries(Stage):
     max_metadata_bytes: int = 1 << 14
     """The longest values stay out, and are named."""
 
-    reads = ("name", "format", "size_bytes", "modified_ns", "beside", "language", "licence", "consent", "error")
-    locators = ("uri",)
+    reads = (
+        "name",
+        "format",
+        "size_bytes",
+        "modified_ns",
+        "beside",
+        "split",
+        "language",
+        "licence",
+        "consent",
+        "error",
+    )
+    locators = ("uri", "roots")
     writes = tuple(name for name in ENTRY.names if name != "parents")
     makes = "entry"
     packages = ("pyarrow",)
@@ -64,7 +76,8 @@ class ReadEntries(Stage):
     def _pictures(self, file: dict[str, Any]) -> Iterator[FoundPicture]:
         if file["error"]:
             raise MediaError(file["error"])
-        names = PairNames(self.caption, self.image, self.image_folder, self.max_text_bytes, self.max_metadata_bytes)
+        limits = (self.max_text_bytes, self.max_metadata_bytes)
+        names = PairNames(self.caption, self.image, self.image_folder, *limits, tuple(file["roots"]))
         yield from pictures_of(file["uri"], file["format"], file["name"], names, file["row_id"], self.at_most)
 
 
@@ -163,13 +176,15 @@ class _Entries:
             row_id = derived_id([file["row_id"]], "entry", [found.key, found.nth, number])
             values = (
                 *(row_id, found.ordinal, found.uri, found.name, found.key, said.url, caption, said.metadata),
+                file["split"],
                 *(said.language or file["language"], said.licence or file["licence"], said.consent or file["consent"]),
                 *((None, None) if picture is None else (picture.file_bytes, picture.modified_ns)),
             )
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
             self._places.append((None,) * 5 if picture is None else picture[:5])
-            self._decisions.append(None if found.error is None else failure(MediaError(found.error)))
+            error = None if found.error is None else MediaError(found.error, found.hides)
+            self._decisions.append(None if error is None else failure(error))
         if len(self._decisions) >= ROWS_AT_ONCE:
             self._flush()
 
@@ -240,6 +255,9 @@ class OneRowPerPair(Stage):
     The first entry by name gives the fields. Licences, or consents, that differ are not decided between: the pair has
     all of them, sorted and joined by "; ", so that neither the card nor a filter for one of them takes it for free of
     the others. An entry that states none adds none.
+
+    A pair that stands in several splits is in that which is held out most strictly (test, validation, train), so that
+    nothing of it is trained on.
     """
 
     reads = (*(name for name in FROM_ENTRIES if name not in ("root", "ordinal", "uri")), "image_hash", "image_bytes")
@@ -270,6 +288,7 @@ class OneRowPerPair(Stage):
             "occurrences": _distinct_lists(_taken(entries["name"], together), ends),
             "licence": _all_terms(_taken(entries["licence"], together), ends),
             "consent": _all_terms(_taken(entries["consent"], together), ends),
+            "split": _held_out(_taken(entries["split"], together), ends),
         }.items():
             pairs = with_column(pairs, name, values)
         return pairs.select(PAIR.names).cast(PAIR)
@@ -295,6 +314,14 @@ def _distinct_lists(values: pa.Array, ends: NDArray[np.int32]) -> pa.ListArray:
     keep[ends[:-1]] = True
     kept_before = np.concatenate([[0], np.cumsum(keep)]).astype(np.int32)
     return pa.ListArray.from_arrays(kept_before[ends], values.filter(pa.array(keep)))
+
+
+def _held_out(splits: pa.Array, ends: NDArray[np.int32]) -> pa.Array:
+    """Of each list the split that is held out most strictly."""
+    known = sorted(splits.unique().to_pylist(), key=lambda split: (held_out_rank(split), split or ""))
+    ranks = pc.index_in(splits, pa.array(known, pa.string())).to_numpy(zero_copy_only=False)
+    least = np.minimum.reduceat(ranks, ends[:-1]) if len(ends) > 1 else ranks
+    return pa.array(known, pa.string()).take(pa.array(least))
 
 
 def _all_terms(values: pa.Array, ends: NDArray[np.int32]) -> pa.Array:

@@ -19,7 +19,7 @@ from curation.vision.colour_signature import SIGNATURE_BYTES, colour_signature
 from curation.vision.perceptual_hash import hamming_distance, perceptual_hash
 from curation.vision.pictures import LOCATORS, measure_pictures
 
-Format = Literal["jpeg", "png", "webp", "gif", "bmp"]
+Format = Literal["jpeg", "png", "webp", "gif", "bmp", "avif", "tiff", "jpeg2000", "heic"]
 
 ALL_FORMATS: tuple[Format, ...] = get_args(Format)
 
@@ -65,6 +65,8 @@ class ImageSize(Stage):
     writes = tuple(HEADER)
     locators = LOCATORS
     packages = ("pillow",)
+    optional_packages = ("pillow-heif",)
+    version = 2
 
     def __call__(self, images: pa.Table) -> pa.Table:
         images = measure_pictures(images, HEADER, partial(image_header, formats=self.formats))
@@ -101,6 +103,7 @@ class ImageQuality(Stage):
     writes = tuple(QUALITY)
     locators = LOCATORS
     packages = ("pillow", "numpy")
+    optional_packages = ("pillow-heif",)
     costly = True
     version = 3
 

@@ -10,6 +10,7 @@ KNOWN = (
     *("row_id", "text", "caption", "source_caption", "language", "licence", "consent", "url", "name", "occurrences"),
     *("image_hash", "image_format", "width", "height"),
 )
+FORMATS = ("jpg", "png", "webp", "gif", "bmp", "avif", "tif", "jp2", "heic")
 INDEXED = ("language", "licence", "consent", "url", "name", "image_hash", "width", "height")
 
 
@@ -36,17 +37,18 @@ class PairLayout(Layout):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys([*KNOWN[1:], "metadata", "picture_type", *self.scores]))
+        split = [self.split] if self.split else []
+        return tuple(dict.fromkeys([*KNOWN[1:], "metadata", "picture_type", *split, *self.scores]))
 
     @property
     def subsets(self) -> dict[str, str]:
-        return {name: f"pictures ({name}) and their texts" for name in ("jpg", "png", "webp", "gif", "bmp")}
+        return {name: f"pictures ({name}) and their texts" for name in FORMATS}
 
     def extensions_in(self, subset: str) -> tuple[str, ...]:
         return (subset, *self.extensions[1:])
 
     def parts(self, row: dict[str, Any], payload: bytes) -> dict[str, bytes]:
-        known = {name: row[name] for name in (*KNOWN, *self.scores)}
+        known = {name: row[name] for name in (*KNOWN, *([self.split] if self.split else []), *self.scores)}
         known["metadata"] = json.loads(row["metadata"]) if row["metadata"] else None
         text = json.dumps(known, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         return {row["picture_type"]: payload, "json": text.encode(), "txt": (row["text"] or "").encode()}

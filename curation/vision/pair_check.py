@@ -47,6 +47,8 @@ class EmbedImage(Stage):
     writes = ("image_embedding",)
     locators = LOCATORS
     packages = ("pillow", "numpy")
+    optional_packages = ("pillow-heif",)
+    version = 2
     costly = True
 
     def __post_init__(self) -> None:

@@ -48,6 +48,8 @@ class PictureText(Stage):
     writes = tuple(READ)
     locators = LOCATORS
     packages = ("pillow", "numpy")
+    optional_packages = ("pillow-heif",)
+    version = 2
     costly = True
 
     def __call__(self, images: pa.Table) -> pa.Table:

@@ -4,12 +4,15 @@ import json
 import re
 import unicodedata
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.engines.chat import AnyChat, ChatAnswer, ChatRefused, ChatRequest, EmptyAnswer, Message, Picture
+from curation.errors import MediaError
+from curation.media.images import decode_picture
 from curation.stage import Stage, fail, measure_each, reject, with_column
 from curation.text.normalisation import normalise
 from curation.text.punctuation import SENTENCE_MARKS
@@ -34,6 +37,8 @@ Answer with the description alone."""
 SLOT = "{caption}"
 REFUSED = "refused"
 """The `recaption_finish` of an answer that the model or its provider declined to give."""
+
+MAX_SENT_PIXELS = 64_000_000
 
 HELD_BYTES = 1 << 28
 """Of pictures that wait for their answers together; those of a whole unit may be many times that."""
@@ -79,7 +84,7 @@ class Recaption(Stage):
         requests: dict[int, ChatRequest] = {}
         held = 0
         for shared in pictures_of(pairs):
-            for i, picture in zip(shared.rows, shared.look(Picture.of, self.max_image_bytes), strict=True):
+            for i, picture in zip(shared.rows, shared.look(_sent, self.max_image_bytes), strict=True):
                 if isinstance(picture, Picture):
                     held += len(picture.data) if i == shared.rows[0] else 0
                     requests[i] = self.request(picture, captions[i])
@@ -276,3 +281,14 @@ def main_script(units: dict[str, int]) -> str | None:
     """The script of most units, Han where it is kana: Japanese is written in both. None where there are none."""
     script = next(iter(units), None)
     return HAN if script == KANA else script
+
+
+def _sent(data: bytes) -> Picture:
+    """The image as an endpoint takes it: as it is, or as a JPEG where it is of another format (AVIF, TIFF)."""
+    try:
+        return Picture.of(data)
+    except MediaError:
+        image = decode_picture(data, max_pixels=MAX_SENT_PIXELS)
+    sink = BytesIO()
+    image.save(sink, "JPEG", quality=95)
+    return Picture.of(sink.getvalue())
