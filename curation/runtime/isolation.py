@@ -1,7 +1,8 @@
 """Work that killed its process, done again in processes of its own until the rows that kill stand alone.
 
-The parent hands a block to a child; a child that dies is told of by its exit. Then the block is halved, and so on down
-to the group of rows that kills, which becomes `failed: crashed` with the stage that it died in.
+The parent hands a block to a child; a child that dies is told of by its exit, and one that holds more memory than it
+may is killed. Then the block is halved, and so on down to the group of rows that kills, which becomes `failed: crashed`
+with the stage that it died in.
 """
 
 import os
@@ -18,6 +19,7 @@ import pyarrow as pa
 
 from curation.errors import RunFailed
 from curation.runtime.chain import Outcome, crashed, halves, join_outcomes
+from curation.runtime.memory import LOOKS_EVERY_S, MemoryLimits, held_bytes
 from curation.runtime.nodes import Map
 from curation.runtime.tasks import Run, Task, in_this_process
 from curation.store.objects import Store
@@ -25,12 +27,12 @@ from curation.store.objects import Store
 STAGE_FILE = "stage"
 
 
-def isolated(store: Store, timeout_s: float) -> Run:
-    """Run chains in child processes; a child that dies or passes `timeout_s` costs its own rows alone."""
+def isolated(store: Store, timeout_s: float, memory: MemoryLimits = MemoryLimits()) -> Run:
+    """Run chains in child processes; one that dies, or passes `timeout_s` or `memory`, costs its own rows alone."""
 
     def run(task: Task, rows: pa.Table) -> Outcome:
         assert isinstance(task.node, Map)
-        found, stage, error = _in_child(task, rows, store, timeout_s)
+        found, stage, error = _in_child(task, rows, store, timeout_s, memory.of(task.node, rows))
         if found is not None:
             return found
         both = halves(rows, task.node.unit.together)
@@ -41,17 +43,20 @@ def isolated(store: Store, timeout_s: float) -> Run:
     return run
 
 
-def _in_child(task: Task, rows: pa.Table, store: Store, timeout_s: float) -> tuple[Outcome | None, str, str]:
+def _in_child(
+    task: Task, rows: pa.Table, store: Store, timeout_s: float, memory_bytes: int
+) -> tuple[Outcome | None, str, str]:
     """The outcome, or None with the stage in which the child died and how."""
     with tempfile.TemporaryDirectory(prefix="curate-") as name:
         folder = Path(name)
         (folder / "task").write_bytes(pickle.dumps((task, rows, store)))
         command = [sys.executable, "-m", "curation.runtime.isolation", name]
-        try:
-            child = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False, env=_same_path())
-            died = "" if (folder / "outcome").exists() else _how(child.returncode)
-        except subprocess.TimeoutExpired:
-            died = f"no result after {timeout_s:.0f} s"
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, env=_same_path()) as child:
+            try:
+                ended = _watched(child, timeout_s, memory_bytes)
+            finally:
+                child.kill()
+        died = "" if (folder / "outcome").exists() else ended or _how(child.returncode)
         if not died:
             result = pickle.loads((folder / "outcome").read_bytes())
             if isinstance(result, BaseException):
@@ -62,6 +67,19 @@ def _in_child(task: Task, rows: pa.Table, store: Store, timeout_s: float) -> tup
         if stage == "start" and died.startswith("exit code"):
             raise RunFailed(f"node {task.node.name}: a process of its own does not start: {died}; see its error above")
         return None, stage, f"the process died in stage {stage}: {died}"
+
+
+def _watched(child: "subprocess.Popen[bytes]", timeout_s: float, memory_bytes: int) -> str:
+    """Wait for a child; why it has to be ended, or nothing where it ended itself."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            child.wait(LOOKS_EVERY_S)
+            return ""
+        except subprocess.TimeoutExpired:
+            if (held_bytes(child.pid) or 0) > memory_bytes:
+                return f"it held more than {memory_bytes / 1e9:.1f} GB of memory (--memory-gb allows a unit more)"
+    return f"no result after {timeout_s:.0f} s"
 
 
 def _same_path() -> dict[str, str]:
