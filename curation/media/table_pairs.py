@@ -13,13 +13,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.errors import MediaError
-from curation.media.arrow_files import arrow_batches, column_values
+from curation.media.arrow_files import ArrowDamage, arrow_batches, arrow_row_count, column_values
+from curation.media.decoded import MAX_ROW_BYTES, bounded_slices
 from curation.media.folder_files import FileFolder, changed_ns
 from curation.media.pair_records import NOTHING_SAID, FoundPicture, Namer, PairNames, PictureFile
+from curation.media.parquet_batches import parquet_batches
 from curation.media.tar_pairs import Choose, damaged
 
 ROWS_AT_ONCE = 1000
 ROWS_WITH_BYTES_AT_ONCE = 32
+MAX_ROWS = 100_000_000
+"""Of one file. Rows of nulls take no room in it, so that a claim of more costs nothing to write."""
 
 PATH = "\0path"
 """In a record, apart from all names of columns."""
@@ -54,7 +58,7 @@ def parquet_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Ite
             read, at = _wanted(rows.columns, file.metadata.row_group(number)), start
             at_once = ROWS_WITH_BYTES_AT_ONCE if rows.columns.bytes in read else ROWS_AT_ONCE
             try:
-                for batch in file.iter_batches(at_once, row_groups=[number], columns=read, use_threads=False):
+                for batch in parquet_batches(file, path, number, read, at_once):
                     yield from rows.found(batch, at, chosen)
                     at += batch.num_rows
             except (OSError, pa.ArrowException, ValueError) as error:
@@ -70,18 +74,18 @@ def arrow_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Itera
         MediaError: not Arrow, or no column of pictures or texts.
     """
     status = os.stat(path)
-    batches, damage = arrow_batches(path)
-    total = sum(batch.num_rows for batch in batches)
-    if batches:
-        rows = _Rows(path, "arrow", name, names, batches[0].schema, status)
-        chosen = rows.chosen(total, choose)
-        at = 0
-        for batch in batches:
-            for start in range(0, batch.num_rows, ROWS_AT_ONCE):
-                yield from rows.found(batch.slice(start, ROWS_AT_ONCE), at + start, chosen)
-            at += batch.num_rows
-    if damage:
-        yield damaged(path, name, total, f"behind row {total}: {damage}", total)
+    rows: _Rows | None = None
+    at = 0
+    for batch in arrow_batches(path):
+        if isinstance(batch, ArrowDamage):
+            yield damaged(path, name, at, f"behind row {at}: {batch.reason}", at)
+            return
+        if rows is None:
+            rows = _Rows(path, "arrow", name, names, batch.schema, status)
+            chosen = rows.chosen(arrow_row_count(path), choose)
+        for start in range(0, batch.num_rows, ROWS_AT_ONCE):
+            yield from rows.found(batch.slice(start, ROWS_AT_ONCE), at + start, chosen)
+        at += batch.num_rows
 
 
 class _Rows:
@@ -96,7 +100,13 @@ class _Rows:
         self.columns = _columns(path, schema, self._namer)
 
     def chosen(self, count: int, choose: Choose) -> frozenset[int] | None:
-        """The rows to take; None for all."""
+        """The rows to take; None for all.
+
+        Raises:
+            MediaError: there are more than anybody could take.
+        """
+        if count > MAX_ROWS:
+            raise MediaError(f"{self._path}: {count} rows, more than {MAX_ROWS}; split the file")
         keys = _Numbers(count)
         taken = choose(keys)
         return None if len(taken) == count else frozenset(taken)
@@ -124,6 +134,13 @@ class _Rows:
             yield from ({} for _ in range(batch.num_rows))
             return
         said = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+        for part, size in bounded_slices(said, ROWS_AT_ONCE):
+            if size is None:
+                yield from self._decoded(part)
+            else:
+                yield f"a row of {size} bytes, more than {MAX_ROW_BYTES}"
+
+    def _decoded(self, said: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
         try:
             yield from said.to_pylist()
         except (ValueError, OverflowError, pa.ArrowException):
@@ -193,7 +210,7 @@ def _columns(path: str, schema: pa.Schema, namer: Namer) -> _Columns:
 
 def _kind(type_: pa.DataType) -> str:
     """What a column may be."""
-    if pa.types.is_dictionary(type_):
+    if pa.types.is_dictionary(type_) or pa.types.is_run_end_encoded(type_):
         type_ = type_.value_type
     if pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_):
         return "bytes"

@@ -1,0 +1,124 @@
+"""How much Arrow's columns unfold to, row by row, and slices of them that are never more than so much.
+
+Dictionaries, runs and views let a few bytes stand for gigabytes, so neither the size of a file nor that of its buffers
+says what its values take once they are Python's.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+MAX_BATCH_BYTES = 1 << 26
+"""What rows that are decoded together may take."""
+MAX_ROW_BYTES = 1 << 28
+"""What one row may take; a row that takes more is not decoded."""
+
+ROWS_MEASURED = 1 << 16
+MOST_MEASURED = 1 << 20
+"""Of values in runs: of more in one list the largest stands for each."""
+VALUE_BYTES = 32
+"""Of a number as Python has it."""
+OBJECT_BYTES = 64
+"""Of a text, list or mapping besides what is in it."""
+
+
+def bounded_slices(
+    batch: pa.RecordBatch, at_once: int, max_bytes: int = MAX_BATCH_BYTES, max_row_bytes: int = MAX_ROW_BYTES
+) -> Iterator[tuple[pa.RecordBatch, int | None]]:
+    """A batch in slices of `at_once` rows that unfold to `max_bytes`, or of one row that takes more.
+
+    With a row that takes more than `max_row_bytes` comes what it takes, and None with all others.
+    """
+    for start in range(0, batch.num_rows, ROWS_MEASURED):
+        part = batch.slice(start, ROWS_MEASURED)
+        count = part.num_rows
+        sizes = np.broadcast_to(sum((row_bytes(values) for values in part.columns), np.int64(0)), count)
+        behind = np.cumsum(sizes)
+        at = 0
+        while at < count:
+            before = behind[at - 1] if at else 0
+            end = int(np.searchsorted(behind, before + max_bytes, side="right"))
+            end = min(max(end, at + 1), at + at_once)
+            size = int(behind[end - 1] - before)
+            yield part.slice(at, end - at), size if end - at == 1 and size > max_row_bytes else None
+            at = end
+
+
+def row_bytes(values: Any) -> int | NDArray[np.int64]:
+    """What each value takes once it is decoded; one number where all take the same.
+
+    Args:
+        values: a valid array (`Array.validate(full=True)`), whose values need not be.
+    """
+    type_ = values.type
+    if isinstance(values, pa.ExtensionArray):
+        return row_bytes(values.storage)
+    if pa.types.is_dictionary(type_):
+        inner = row_bytes(values.dictionary)
+        if isinstance(inner, int) or not len(inner):
+            return inner if isinstance(inner, int) else VALUE_BYTES
+        return np.asarray(inner[values.indices.fill_null(0).to_numpy(zero_copy_only=False)])
+    if pa.types.is_run_end_encoded(type_):
+        inner = row_bytes(values.values)
+        if isinstance(inner, int) or len(values) > MOST_MEASURED:
+            return _most(inner)
+        rows = np.arange(values.offset, values.offset + len(values))
+        return np.asarray(inner[np.searchsorted(values.run_ends.to_numpy(), rows, side="right")])
+    if pa.types.is_string_view(type_) or pa.types.is_binary_view(type_):
+        lengths = np.frombuffer(values.buffers()[1] or b"", np.int32)[::4][values.offset : values.offset + len(values)]
+        return lengths.astype(np.int64) + OBJECT_BYTES
+    if _has_offsets(type_):
+        lengths = pc.binary_length(values).fill_null(0).to_numpy(zero_copy_only=False)
+        return lengths.astype(np.int64) + OBJECT_BYTES
+    if pa.types.is_struct(type_):
+        return sum((row_bytes(field) for field in values.flatten()), OBJECT_BYTES)
+    if pa.types.is_map(type_):
+        return _lists(values, [values.keys, values.items], len(values))
+    if pa.types.is_fixed_size_list(type_):
+        size = type_.list_size
+        inner = row_bytes(values.values.slice(values.offset * size, len(values) * size))
+        if isinstance(inner, int):
+            return inner * size + OBJECT_BYTES
+        return np.asarray(inner.reshape(len(values), size).sum(1)) + OBJECT_BYTES
+    if hasattr(values, "offsets") and hasattr(values, "values"):
+        return _lists(values, [values.values], len(values))
+    if pa.types.is_union(type_):
+        return OBJECT_BYTES + sum(_most(row_bytes(values.field(i))) for i in range(type_.num_fields))
+    if pa.types.is_fixed_size_binary(type_):
+        return int(type_.byte_width) + OBJECT_BYTES
+    return VALUE_BYTES
+
+
+def _has_offsets(type_: pa.DataType) -> bool:
+    """Whether it is text or bytes, not as views."""
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    return any(test(type_) for test in tests)
+
+
+def _lists(lists: Any, children: list[Any], count: int) -> NDArray[np.int64]:
+    """Of lists: what lies between their offsets; views may lie anywhere, and on each other."""
+    offsets = lists.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
+    if hasattr(lists, "sizes"):
+        starts, ends = offsets, offsets + lists.sizes.to_numpy(zero_copy_only=False)
+    else:
+        starts, ends = offsets[:-1], offsets[1:]
+    sizes = np.full(count, OBJECT_BYTES, np.int64)
+    if not count:
+        return sizes
+    first, last = int(starts.min()), int(ends.max())
+    for child in children:
+        inner = row_bytes(child.slice(first, last - first))
+        if isinstance(inner, int):
+            sizes += (ends - starts) * inner
+        else:
+            before = np.concatenate([[0], np.cumsum(inner)])
+            sizes += before[ends - first] - before[starts - first]
+    return sizes
+
+
+def _most(sizes: int | NDArray[np.int64]) -> int:
+    return sizes if isinstance(sizes, int) else int(sizes.max(initial=0))
