@@ -51,5 +51,9 @@ class MediaError(CurateError):
     """A file, or a span of it, cannot be decoded. The message names the file; it fails that row alone."""
 
 
+class TooLarge(MediaError):
+    """A file unfolds to more than the recipe allows. It fails as a whole; the message says what to raise or split."""
+
+
 class StageError(CurateError):
     """A stage broke its contract (a row vanished, a column is missing): a defect of the code, not of the data."""

@@ -4,13 +4,17 @@ Dictionaries, runs and views let a few bytes stand for gigabytes, so neither the
 says what its values take once they are Python's.
 """
 
+import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from curation.errors import TooLarge
 
 MAX_BATCH_BYTES = 1 << 26
 """What rows that are decoded together may take."""
@@ -24,6 +28,49 @@ VALUE_BYTES = 32
 """Of a number as Python has it."""
 OBJECT_BYTES = 64
 """Of a text, list or mapping besides what is in it."""
+
+
+MAX_FILE_BYTES = 1 << 28
+"""What the rows of a file may have in all, whatever it has on disk."""
+EXPANSION = 32
+"""What a file may unfold to for each of its bytes on disk, where that is more. Compressed tables of text have up to
+twenty, bombs have thousands."""
+ROW_BYTES = 256
+"""Of a row of a file, besides its texts."""
+
+
+@dataclass
+class FileBudget:
+    """What has come of a file so far, and what may.
+
+    Attributes:
+        remedy: what a user can do, for the message.
+    """
+
+    path: str
+    max_bytes: int
+    remedy: str
+    taken: int = 0
+
+    def take(self, size: int) -> None:
+        """Count a row, or what is in it.
+
+        Raises:
+            TooLarge: the file has more than it may.
+        """
+        self.taken += size
+        if self.taken > self.max_bytes:
+            raise TooLarge(f"{self.path}: it unfolds to more than {self.max_bytes} bytes; {self.remedy}")
+
+
+def file_budget(path: str, max_bytes: int, remedy: str) -> FileBudget:
+    """What a file may unfold to: `max_bytes`, or `EXPANSION` times what it has on disk. Holes are not on disk."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return FileBudget(path, max_bytes, remedy)  # reading it will say more
+    on_disk = min(status.st_size, status.st_blocks * 512) if hasattr(status, "st_blocks") else status.st_size
+    return FileBudget(path, max(max_bytes, EXPANSION * on_disk), remedy)
 
 
 def bounded_slices(

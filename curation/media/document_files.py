@@ -31,6 +31,7 @@ from curation.media.document_records import (
 )
 from curation.media.html_pages import DROPPED, MAX_DEPTH, Page, Picture, read_page
 from curation.media.parquet_batches import parquet_batches
+from curation.media.text_tables import json_too_large
 from curation.rows import source_id
 
 ROWS_AT_ONCE = 16
@@ -118,6 +119,9 @@ def _lines(path: str, max_bytes: int) -> Iterator[tuple[int, dict[str, Any] | Me
                     line = file.readline(max_bytes)
                 yield number, MediaError(f"{path}:{number}: a line of more than {max_bytes} bytes")
             elif line.strip():
+                if reason := json_too_large(line):
+                    yield number, MediaError(f"{path}:{number}: {reason}")
+                    continue
                 try:
                     record = json.loads(line)
                 except RecursionError:

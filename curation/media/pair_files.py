@@ -76,7 +76,7 @@ def _line_pairs(path: str, name: str, names: PairNames, choose: Choose | None) -
         chosen = {numbers[i] for i in choose([(str(number), 0) for number in numbers])}
     lines = _Lines(path, name, names)
     if separator := _separator(path):
-        lines.check_header(csv_header(path, separator))
+        lines.check_header(csv_header(path, separator, names.max_text_bytes))
     for number, record in _records(path, names):
         if chosen is None or number in chosen:
             yield lines.found(number, record)
@@ -120,7 +120,7 @@ class _Lines:
 
 def _records(path: str, names: PairNames) -> Iterator[NumberedRecord]:
     separator = _separator(path)
-    return json_lines(path, names.max_text_bytes) if separator is None else csv_records(path, separator)
+    return json_lines(path, names.max_text_bytes) if separator is None else csv_records(path, separator, names.max_text_bytes)
 
 
 def _separator(path: str) -> bytes | None:

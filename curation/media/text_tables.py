@@ -13,8 +13,15 @@ from curation.errors import MediaError
 BOM = b"\xef\xbb\xbf"
 SEPARATORS = {".csv": b",", ".tsv": b"\t"}
 
+MAX_RECORD_BYTES = 1 << 24
+READ_AT_ONCE = 1 << 20
+
 MAX_DEPTH = 100
 """Of objects and lists in one another."""
+
+MAX_CONTAINERS = 1 << 20
+MAX_VALUES = 1 << 22
+"""Objects and lists, and all values, in one text of JSON: an empty list takes three bytes of it and sixty of Python's."""
 
 NumberedRecord = tuple[int, dict[str, Any] | str]
 """A line's number, from 1, and its record, or why it has none."""
@@ -48,6 +55,8 @@ def json_object(data: bytes) -> dict[str, Any] | str:
 
     How deep Python reads depends on how deep it is called itself; so there is a limit, which is the same everywhere.
     """
+    if reason := json_too_large(data):
+        return reason
     try:
         value = json.loads(data)
     except RecursionError:
@@ -57,6 +66,13 @@ def json_object(data: bytes) -> dict[str, Any] | str:
     if not isinstance(value, dict):
         return "not a JSON object"
     return f"JSON nested deeper than {MAX_DEPTH}" if _is_deeper(value, MAX_DEPTH) else value
+
+
+def json_too_large(data: bytes) -> str | None:
+    """Why a text of JSON is not read, if it may hold too many values; signs within its texts count too."""
+    if data.count(b"{") + data.count(b"[") > MAX_CONTAINERS or data.count(b",") > MAX_VALUES:
+        return f"JSON with more than {MAX_CONTAINERS} objects and lists, or {MAX_VALUES} values"
+    return None
 
 
 def _is_deeper(value: dict[str, Any], depth: int) -> bool:
@@ -73,29 +89,31 @@ def _is_deeper(value: dict[str, Any], depth: int) -> bool:
     return True
 
 
-def csv_header(path: str, separator: bytes = b",") -> list[str]:
+def csv_header(path: str, separator: bytes = b",", max_bytes: int = MAX_RECORD_BYTES) -> list[str]:
     """The names in the first line of a CSV file.
 
     Raises:
         MediaError: the file cannot be read, or has no header that can be.
     """
     with _mapped(path) as data:
-        return _header(path, data, _Fields(separator))[0]
+        return _header(path, data, _Fields(separator, max_bytes))[0]
 
 
-def csv_records(path: str, separator: bytes = b",") -> Iterator[NumberedRecord]:
+def csv_records(
+    path: str, separator: bytes = b",", max_bytes: int = MAX_RECORD_BYTES
+) -> Iterator[NumberedRecord]:
     """The records of a CSV file (RFC 4180) whose first line has the names; empty fields are None.
 
     A quote inside of a field that does not begin with one is a quote. A record that is broken costs its first line
-    alone: a quote that is never closed would otherwise swallow all that follow.
+    alone: a quote that is never closed would otherwise swallow all that follow. So does one of more than `max_bytes`.
 
     Raises:
         MediaError: the file cannot be read, or has no header that can be.
     """
     with _mapped(path) as data:
-        fields = _Fields(separator)
+        fields = _Fields(separator, max_bytes)
         header, at = _header(path, data, fields)
-        number = 1 + data[:at].count(b"\n")
+        number = 1 + _line_ends(data, 0, at)
         while at < len(data):
             values, behind = fields.of_record(data, at)
             if isinstance(values, list) and len(values) != len(header) and values != [None]:
@@ -105,7 +123,7 @@ def csv_records(path: str, separator: bytes = b",") -> Iterator[NumberedRecord]:
                 yield number, values
             elif values != [None]:
                 yield number, dict(zip(header, values, strict=True))
-            number += data[at:behind].count(b"\n")
+            number += _line_ends(data, at, behind)
             at = behind
 
 
@@ -136,6 +154,11 @@ def _header(path: str, data: mmap.mmap, fields: "_Fields") -> tuple[list[str], i
     raise MediaError(f"{path}: no header")
 
 
+def _line_ends(data: mmap.mmap, start: int, end: int) -> int:
+    """How many lines end in a stretch; a record that is too long is no reason to hold it."""
+    return sum(data[at : min(at + READ_AT_ONCE, end)].count(b"\n") for at in range(start, end, READ_AT_ONCE))
+
+
 def _line_end(data: mmap.mmap, at: int) -> int:
     """Where the next line begins."""
     end = data.find(b"\n", at)
@@ -143,9 +166,10 @@ def _line_end(data: mmap.mmap, at: int) -> int:
 
 
 class _Fields:
-    """The grammar of a record, for one separator."""
+    """The grammar of a record, for one separator; no more than `max_bytes` of one are looked at."""
 
-    def __init__(self, separator: bytes) -> None:
+    def __init__(self, separator: bytes, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         mark = re.escape(separator)
         # Possessive (++): a quote that is never closed costs one pass, not one for each of its bytes.
         quoted = rb'"((?:[^"]++|"")*+)"'
@@ -156,8 +180,11 @@ class _Fields:
     def of_record(self, data: mmap.mmap, at: int) -> tuple[list[str | None] | str, int]:
         """The fields of the record that begins at a byte, or what is wrong; and where the next one begins."""
         values: list[str | None] = []
+        limit = min(len(data), at + self._max_bytes)
         while True:
-            match = self._field.match(data, at)
+            match = self._field.match(data, at, limit)
+            if limit < len(data) and (match is None or match.end() == limit):
+                return f"a record of more than {self._max_bytes} bytes, or a quote that is not closed", at
             if match is None:
                 return "a quote that is not closed, or text behind a closed one", at
             quoted, plain, end = match.groups()

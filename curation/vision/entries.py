@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curation.errors import MediaError
+from curation.errors import MediaError, TooLarge
 from curation.hashing import bytes_digest
+from curation.media.decoded import MAX_FILE_BYTES, ROW_BYTES, FileBudget, file_budget
 from curation.media.pair_files import key_draw, pictures_of
 from curation.media.pair_records import FoundPicture, PairNames
 from curation.media.places import MAX_BYTES, read_place
@@ -44,6 +45,8 @@ class ReadEntries(Stage):
     """Of a text, or of a line; a longer one fails."""
     max_metadata_bytes: int = 1 << 14
     """The longest values stay out, and are named."""
+    max_decoded_bytes: int = MAX_FILE_BYTES
+    """Of all entries of a file (`media.decoded.file_budget`); a file that unfolds to more fails as a whole."""
 
     reads = ("name", "format", "size_bytes", "modified_ns", "beside", "language", "licence", "consent", "error")
     locators = ("uri",)
@@ -58,11 +61,14 @@ class ReadEntries(Stage):
     def _entries(self, listed: pa.Table, file: dict[str, Any]) -> pa.Table:
         entries = _Entries(file)
         failed: MediaError | None = None
+        budget = file_budget(file["uri"], self.max_decoded_bytes, "raise source.max_decoded_bytes, or split the file")
         try:
             if file["error"]:
                 raise MediaError(file["error"])
-            for found in self._pictures(file):
+            for found in self._pictures(file, budget):
                 entries.add(found)
+        except TooLarge as error:
+            return mark(listed, [failure(error)])
         except MediaError as error:
             failed = error
         tables = [entries.table()] if entries.count else []
@@ -72,9 +78,11 @@ class ReadEntries(Stage):
             tables.append(reject(listed, pa.array([True]), "no_pairs"))
         return pa.concat_tables(tables, promote_options="default")
 
-    def _pictures(self, file: dict[str, Any]) -> Iterator[FoundPicture]:
+    def _pictures(self, file: dict[str, Any], budget: FileBudget) -> Iterator[FoundPicture]:
         names = PairNames(self.caption, self.image, self.image_folder, self.max_text_bytes, self.max_metadata_bytes)
         found = pictures_of(file["uri"], file["format"], file["name"], names, file["row_id"], self.at_most)
+        if file["format"] != "files":
+            found = _within(budget, found)
         return found if self.at_most is None else iter(_cut(list(found), file["row_id"], self.at_most))
 
 
@@ -82,7 +90,18 @@ def read_entries(source: PairSource, listing: pa.Table, limit: int | None = None
     """The stage for a source; with a limit, each listed file gives its share of it."""
     names = names_of(source)
     share = None if limit is None else -(-limit // max(1, listing.num_rows))
-    return ReadEntries(names.caption, names.image, names.image_folder, share)
+    return ReadEntries(
+        names.caption, names.image, names.image_folder, share, max_decoded_bytes=source.max_decoded_bytes
+    )
+
+
+def _within(budget: FileBudget, pictures: Iterator[FoundPicture]) -> Iterator[FoundPicture]:
+    """Pictures, as long as what is said of them is within the budget."""
+    for one in pictures:
+        said = one.said
+        texts = sum(len(caption) + ROW_BYTES for caption in said.captions if caption is not None)
+        budget.take(ROW_BYTES + texts + len(said.metadata or "") + len(said.url or "") + len(one.error or ""))
+        yield one
 
 
 def _cut(found: list[FoundPicture], file_id: str, at_most: int) -> list[FoundPicture]:
