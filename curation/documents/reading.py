@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curation.errors import MediaError
+from curation.errors import MediaError, TooLarge
 from curation.hashing import bytes_digest, draw
+from curation.media.decoded import MAX_FILE_BYTES, ROW_BYTES, FileBudget, file_budget
 from curation.media.document_files import Found, read_documents
 from curation.media.document_records import MAX_NODES
 from curation.media.html_pages import DROPPED, MAX_DEPTH
@@ -21,6 +22,8 @@ from curation.stage import Stage, fail, failure, measure_each, reject
 from schemas.documents import DOCUMENT, DOCUMENT_ENTRY, IMAGE, NODE
 from schemas.ledger import DECISION
 
+NODES_AT_ONCE = 20_000
+REMEDY = "raise reading.max_decoded_bytes, or split the file"
 SCANNED = {"image_hash": pa.string(), "image_bytes": pa.int64()}
 TERMS = ("language", "licence", "consent")
 
@@ -38,6 +41,9 @@ class ReadDocuments(Stage):
     """Of HTML pages: left out with all that is in them."""
     max_depth: int = MAX_DEPTH
     """Of HTML pages: tags open at once."""
+    max_decoded_bytes: Annotated[int, Field(gt=0)] = MAX_FILE_BYTES
+    """What the documents of one file may have in all, or 32 times what the file has on disk, where that is more. A file
+    that unfolds to more fails."""
 
     reads = ("uri", "name", "format", "size_bytes", "modified_ns", "beside", *TERMS, "error")
     writes = tuple(name for name in DOCUMENT_ENTRY.names if name != "parents")
@@ -47,22 +53,22 @@ class ReadDocuments(Stage):
     makes = "entry"
 
     def __call__(self, files: pa.Table) -> pa.Table:
-        entries: list[dict[str, Any]] = []
-        decisions: list[dict[str, Any] | None] = []
+        made_of_each: list[pa.Table] = [_made([], [])]
         errors: list[BaseException | None] = []
         for file in files.to_pylist():
-            before, error = len(entries), None
+            entries, error = _Entries(file), None
             try:
                 for found in self._found(file):
-                    entries.append(_entry(file, found))
-                    decisions.append(None if found.error is None else failure(found.error))
+                    entries.add(found)
+            except TooLarge as raised:
+                entries, error = _Entries(file), raised
             except MediaError as raised:
                 error = raised
-            if error is None and len(entries) == before:
+            made_of_each.append(entries.table())
+            if error is None and not made_of_each[-1].num_rows:
                 error = MediaError(f"{file['uri']}: no document in it")
             errors.append(error)
-        made = pa.Table.from_pylist(entries, DOCUMENT_ENTRY)
-        made = made.append_column("decision", pa.array(decisions, DECISION))
+        made = pa.concat_tables(made_of_each)
         failed = pa.array([error is not None for error in errors], pa.bool_())
         if not pc.any(failed).as_py():
             return made
@@ -79,10 +85,51 @@ class ReadDocuments(Stage):
             dropped=self.dropped_tags,
             max_depth=self.max_depth,
         )
+        found = _within(file_budget(file["uri"], self.max_decoded_bytes, REMEDY), found)
         if self.at_most is None:
             return iter(list(found))
         drawn = nsmallest(self.at_most, found, key=lambda one: draw(0, f"{file['name']}\x1f{one.number}", "limit"))
         return iter(sorted(drawn, key=lambda one: one.number))
+
+
+class _Entries:
+    """The entries of one file; as Arrow's, which take much less, as soon as there are some."""
+
+    def __init__(self, file: dict[str, Any]) -> None:
+        self._file = file
+        self._tables: list[pa.Table] = []
+        self._entries: list[dict[str, Any]] = []
+        self._decisions: list[dict[str, Any] | None] = []
+        self._nodes = 0
+
+    def add(self, found: Found) -> None:
+        self._entries.append(_entry(self._file, found))
+        self._decisions.append(None if found.error is None else failure(found.error))
+        self._nodes += 1 + len(found.fields.get("nodes") or ())
+        if self._nodes >= NODES_AT_ONCE:
+            self._flush()
+
+    def table(self) -> pa.Table:
+        self._flush()
+        return pa.concat_tables(self._tables)
+
+    def _flush(self) -> None:
+        self._tables.append(_made(self._entries, self._decisions))
+        self._entries, self._decisions, self._nodes = [], [], 0
+
+
+def _made(entries: list[dict[str, Any]], decisions: list[dict[str, Any] | None]) -> pa.Table:
+    made = pa.Table.from_pylist(entries, DOCUMENT_ENTRY)
+    return made.append_column("decision", pa.array(decisions, DECISION))
+
+
+def _within(budget: FileBudget, documents: Iterator[Found]) -> Iterator[Found]:
+    """Documents, as long as their nodes are within the budget."""
+    for one in documents:
+        nodes = one.fields.get("nodes") or ()
+        budget.take(ROW_BYTES * (1 + len(nodes)) + len(one.fields.get("metadata") or ""))
+        budget.take(sum(len(node["text"] or "") for node in nodes) + len(str(one.error or "")))
+        yield one
 
 
 def first_look(stage: ReadDocuments, listing: pa.Table, limit: int | None) -> ReadDocuments:
