@@ -20,6 +20,8 @@ MAX_DEPTH = 2000
 MAX_BLOCKS = 20_000
 """Of a page that is read at all: an empty picture takes eleven bytes of it, and some hundred of ours."""
 
+LONG_LINE = 1 << 16
+
 CHUNK = 1 << 16
 """Characters that are parsed between looks at the depth and the number of blocks."""
 
@@ -261,9 +263,20 @@ class _Reader:
         text = "".join(self.line)
         self.line = []
         for paragraph in _PARAGRAPH.split(text):
-            lines = (_SPACE.sub(" ", line).strip() for line in paragraph.split("\n"))
+            lines = (_collapsed(line).strip() for line in paragraph.split("\n"))
             if kept := "\n".join(line for line in lines if line):
                 self.page.blocks.append(Text(kept))
+
+
+def _collapsed(line: str) -> str:
+    """The line with one space for each run of white space. A pattern makes a string of each word of a long one."""
+    if len(line) < LONG_LINE:
+        return _SPACE.sub(" ", line)
+    for sign in "\t\r\f\v\u00a0":
+        line = line.replace(sign, " ")
+    while "  " in line:
+        line = line.replace("  ", " ")
+    return line
 
 
 def _plain(text: str) -> str:
