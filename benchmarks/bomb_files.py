@@ -35,7 +35,9 @@ def _zeros(count: int) -> pa.Array:
 
 
 def _write(path: Path, columns: dict[str, Any], **how: Any) -> None:
-    pq.write_table(pa.table(columns), path, store_schema=False, **{"compression": "zstd", "write_statistics": False} | how)
+    pq.write_table(
+        pa.table(columns), path, store_schema=False, **{"compression": "zstd", "write_statistics": False} | how
+    )
 
 
 def dictionary(path: Path) -> None:
@@ -45,12 +47,12 @@ def dictionary(path: Path) -> None:
 
 def large_dictionary(path: Path) -> None:
     """100,000 rows of one caption of 50 MB: 5 TB."""
-    _write(path, {"caption": _copies("x" * 50_000_000, 100_000), "image_path": _copies("a.jpg", 100_000)})
+    _write(path, {"caption": _copies("x" * 50_000_000, 100_000), "image_path": _copies("good.png", 100_000)})
 
 
 def one_value(path: Path) -> None:
     """One caption of 300 MB, which a page holds packed."""
-    _write(path, {"caption": ["x" * 300_000_000], "image_path": ["a.jpg"]}, use_dictionary=False)
+    _write(path, {"caption": ["x" * 300_000_000], "image_path": ["good.png"]}, use_dictionary=False)
 
 
 def prefixes(path: Path) -> None:
@@ -60,7 +62,7 @@ def prefixes(path: Path) -> None:
     encoding = {"caption": "DELTA_BYTE_ARRAY", "image_path": "PLAIN"}
     with pq.ParquetWriter(path, schema, use_dictionary=False, column_encoding=encoding, compression="zstd") as writer:
         for _ in range(20):
-            writer.write_table(pa.table([captions, pa.repeat("a.jpg", 10_000)], schema=schema))
+            writer.write_table(pa.table([captions, pa.repeat("good.png", 10_000)], schema=schema))
 
 
 def nulls(path: Path) -> None:
@@ -73,7 +75,7 @@ def nulls(path: Path) -> None:
 
 def many_columns(path: Path) -> None:
     """10,000 columns in 200 groups of one row."""
-    table = pa.table({"caption": ["a"], "image_path": ["a.jpg"]} | {f"c{i}": [i] for i in range(10_000)})
+    table = pa.table({"caption": ["a"], "image_path": ["good.png"]} | {f"c{i}": [i] for i in range(10_000)})
     with pq.ParquetWriter(path, table.schema, use_dictionary=False, write_statistics=False) as writer:
         for _ in range(20):
             writer.write_table(table)
@@ -82,7 +84,7 @@ def many_columns(path: Path) -> None:
 def nested_captions(path: Path) -> None:
     """One row with a list of 3 M captions of 10 kB: 30 GB."""
     lists = pa.ListArray.from_arrays(pa.array([0, 3_000_000], pa.int32()), _copies(VALUE, 3_000_000))
-    _write(path, {"caption": lists, "image_path": ["a.jpg"]})
+    _write(path, {"caption": lists, "image_path": ["good.png"]})
 
 
 def nested_deep(path: Path) -> None:
@@ -91,7 +93,7 @@ def nested_deep(path: Path) -> None:
     for _ in range(60):
         values = pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
     with pa.OSFile(str(path), "wb") as sink:
-        _ipc(sink, pa.record_batch({"caption": ["a"], "image_path": ["a.jpg"], "more": values}), 1)
+        _ipc(sink, pa.record_batch({"caption": ["a"], "image_path": ["good.png"], "more": values}), 1)
 
 
 def runs(path: Path) -> None:
@@ -102,19 +104,23 @@ def runs(path: Path) -> None:
         return pa.RunEndEncodedArray.from_arrays(pa.array([count], pa.int32()), pa.array([value]))
 
     with pa.OSFile(str(path), "wb") as sink:
-        _ipc(sink, pa.record_batch({"caption": run(VALUE), "image_path": run("a.jpg")}), 1)
+        _ipc(sink, pa.record_batch({"caption": run(VALUE), "image_path": run("good.png")}), 1)
 
 
 def views(path: Path) -> None:
     """A million lists that all show the same 10,000 captions (list views): 10 GB a thousand."""
-    lists = pa.ListViewArray.from_arrays(_zeros(100_000), pa.array([10_000] * 100_000, pa.int32()), pa.array(["x"] * 10_000))
+    lists = pa.ListViewArray.from_arrays(
+        _zeros(100_000), pa.array([10_000] * 100_000, pa.int32()), pa.array(["x"] * 10_000)
+    )
     with pa.OSFile(str(path), "wb") as sink:
-        _ipc(sink, pa.record_batch({"caption": ["a"] * 100_000, "image_path": ["a.jpg"] * 100_000, "more": lists}), 1)
+        _ipc(
+            sink, pa.record_batch({"caption": ["a"] * 100_000, "image_path": ["good.png"] * 100_000, "more": lists}), 1
+        )
 
 
 def packed(path: Path) -> None:
     """40 batches of 200 MB that ZSTD packs to nothing: 8 GB."""
-    batch = pa.record_batch({"caption": ["x" * 2_000_000] * 100, "image_path": ["a.jpg"] * 100})
+    batch = pa.record_batch({"caption": ["x" * 2_000_000] * 100, "image_path": ["good.png"] * 100})
     with pa.OSFile(str(path), "wb") as sink:
         _ipc(sink, batch, 40, pa.ipc.IpcWriteOptions(compression="zstd"))
 
@@ -127,18 +133,18 @@ def _ipc(sink: Any, batch: pa.RecordBatch, times: int, options: Any = None) -> N
 
 def deep_json(path: Path) -> None:
     """100,000 levels."""
-    path.write_bytes(b'{"image_path": "a.jpg", "caption": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n")
+    path.write_bytes(b'{"image_path": "good.png", "caption": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n")
 
 
 def wide_json(path: Path) -> None:
     """A line of 15 MB with 5 M empty objects."""
-    path.write_bytes(b'{"image_path": "a.jpg", "caption": "a", "more": [' + b"{}," * 5_000_000 + b"0]}\n")
+    path.write_bytes(b'{"image_path": "good.png", "caption": "a", "more": [' + b"{}," * 5_000_000 + b"0]}\n")
 
 
 def long_line(path: Path) -> None:
     """A line of 1 GB, which takes no room on disk."""
     with path.open("wb") as file:
-        file.write(b'{"image_path": "a.jpg", "caption": "')
+        file.write(b'{"image_path": "good.png", "caption": "')
         file.truncate(1_000_000_000)
 
 
@@ -191,13 +197,13 @@ def tar_names(path: Path) -> None:
             file.write(info.tobuf(tarfile.USTAR_FORMAT))
             file.write(b"x" * 1000 + str(number).encode())
             file.truncate(file.seek((1 << 20) - 1000 - len(str(number)), 1))
-            file.write(tarfile.TarInfo("a.jpg").tobuf(tarfile.USTAR_FORMAT))
+            file.write(tarfile.TarInfo("good.png").tobuf(tarfile.USTAR_FORMAT))
         file.write(bytes(1024))
 
 
 def tar_claim(path: Path) -> None:
     """A member of 8 TB that is not there."""
-    info = tarfile.TarInfo("a.jpg")
+    info = tarfile.TarInfo("good.png")
     info.size = 8_000_000_000_000
     path.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
 
@@ -289,7 +295,9 @@ def document_json(path: Path) -> None:
 
 def document_deep(path: Path) -> None:
     """100,000 levels."""
-    path.write_bytes(b'{"texts": ["a"], "images": [null], "more": ' + b'{"a":' * 100_000 + b"0" + b"}" * 100_001 + b"\n")
+    path.write_bytes(
+        b'{"texts": ["a"], "images": [null], "more": ' + b'{"a":' * 100_000 + b"0" + b"}" * 100_001 + b"\n"
+    )
 
 
 def wav_claim(path: Path) -> None:
@@ -300,7 +308,11 @@ def wav_claim(path: Path) -> None:
 
 def flac_claim(path: Path) -> None:
     """A FLAC whose header claims 2^36 samples, and which has none."""
-    info = struct.pack(">HH", 65_535, 65_535) + bytes(6) + (0xFFFFF << 44 | 7 << 41 | 31 << 36 | (1 << 36) - 1).to_bytes(8, "big")
+    info = (
+        struct.pack(">HH", 65_535, 65_535)
+        + bytes(6)
+        + (0xFFFFF << 44 | 7 << 41 | 31 << 36 | (1 << 36) - 1).to_bytes(8, "big")
+    )
     path.write_bytes(b"fLaC\x80\0\0\x22" + info + bytes(16) + b"\xff\xf8" + bytes(1000))
 
 

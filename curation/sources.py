@@ -15,11 +15,11 @@ from pydantic import Field
 from curation.errors import MediaError, SourceError
 from curation.hashing import draw
 from curation.media.audio import MAX_CHANNELS
-from curation.media.decoded import MAX_FILE_BYTES, ROW_BYTES, bounded_slices, file_budget
+from curation.media.decoded import MAX_FILE_BYTES, MAX_ROW_BYTES, ROW_BYTES, bounded_slices, file_budget
 from curation.media.folder_files import changed_ns
 from curation.media.parquet_batches import parquet_batches
-from curation.media.text_tables import json_lines
 from curation.media.subtitles import Sidecars, find_sidecar, sidecars_by_stem
+from curation.media.text_tables import json_lines
 from curation.rows import derived_id, unreadable_id
 from schemas.speech import LISTING
 
@@ -184,7 +184,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
         for group in range(file.num_row_groups):
             for batch in parquet_batches(file, str(path), group, columns, ROWS_AT_ONCE):
                 for rows, size in bounded_slices(batch, ROWS_AT_ONCE):
-                    for row in rows.to_pylist() if size is None else [f"a row of {size} bytes"]:
+                    for row in rows.to_pylist() if size <= MAX_ROW_BYTES else [f"a row of {size} bytes"]:
                         number += 1
                         yield number, row
 

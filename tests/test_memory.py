@@ -11,7 +11,6 @@ import pyarrow as pa
 import pytest
 from toy import Absent, Double, Hoard, decisions, items, run_toy, single
 
-from curation.runtime.inline import InlineRunner
 from curation.runtime.memory import (
     PER_BYTE_ON_DISK,
     UNIT_BYTES,

@@ -225,7 +225,7 @@ class EvaluationSet:
                 for group in range(file.num_row_groups):
                     for batch in parquet_batches(file, self.path, group, [column], ROWS_AT_ONCE):
                         for rows, size in bounded_slices(batch, ROWS_AT_ONCE):
-                            if size is not None:
+                            if size > MAX_ROW_BYTES:
                                 raise self.error(f"{self.path}:{number + 1}: {size} bytes, more than {MAX_ROW_BYTES}")
                             for row in rows.to_pylist():
                                 number += 1

@@ -56,7 +56,8 @@ class ReadDocuments(Stage):
         made_of_each: list[pa.Table] = [_made([], [])]
         errors: list[BaseException | None] = []
         for file in files.to_pylist():
-            entries, error = _Entries(file), None
+            entries = _Entries(file)
+            error: MediaError | None = None
             try:
                 for found in self._found(file):
                     entries.add(found)

@@ -35,6 +35,9 @@ MAX_FILE_BYTES = 1 << 28
 EXPANSION = 32
 """What a file may unfold to for each of its bytes on disk, where that is more. Compressed tables of text have up to
 twenty, bombs have thousands."""
+MAX_WORK_BYTES = 1 << 30
+"""What the rows of a file may take in all while they are decoded, whatever is kept of them, or `EXPANSION` times what
+it has on disk, where that is more."""
 ROW_BYTES = 256
 """Of a row of a file, besides its texts."""
 
@@ -74,12 +77,10 @@ def file_budget(path: str, max_bytes: int, remedy: str) -> FileBudget:
 
 
 def bounded_slices(
-    batch: pa.RecordBatch, at_once: int, max_bytes: int = MAX_BATCH_BYTES, max_row_bytes: int = MAX_ROW_BYTES
-) -> Iterator[tuple[pa.RecordBatch, int | None]]:
-    """A batch in slices of `at_once` rows that unfold to `max_bytes`, or of one row that takes more.
-
-    With a row that takes more than `max_row_bytes` comes what it takes, and None with all others.
-    """
+    batch: pa.RecordBatch, at_once: int, max_bytes: int = MAX_BATCH_BYTES
+) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """A batch in slices of `at_once` rows that unfold to `max_bytes`, or of one row that takes more; and what each
+    slice takes. A row that takes more than `MAX_ROW_BYTES` is not to be decoded."""
     for start in range(0, batch.num_rows, ROWS_MEASURED):
         part = batch.slice(start, ROWS_MEASURED)
         count = part.num_rows
@@ -90,8 +91,7 @@ def bounded_slices(
             before = behind[at - 1] if at else 0
             end = int(np.searchsorted(behind, before + max_bytes, side="right"))
             end = min(max(end, at + 1), at + at_once)
-            size = int(behind[end - 1] - before)
-            yield part.slice(at, end - at), size if end - at == 1 and size > max_row_bytes else None
+            yield part.slice(at, end - at), int(behind[end - 1] - before)
             at = end
 
 
@@ -122,7 +122,10 @@ def row_bytes(values: Any) -> int | NDArray[np.int64]:
         lengths = pc.binary_length(values).fill_null(0).to_numpy(zero_copy_only=False)
         return lengths.astype(np.int64) + OBJECT_BYTES
     if pa.types.is_struct(type_):
-        return sum((row_bytes(field) for field in values.flatten()), OBJECT_BYTES)
+        total: int | NDArray[np.int64] = OBJECT_BYTES
+        for field in values.flatten():
+            total = total + row_bytes(field)
+        return total
     if pa.types.is_map(type_):
         return _lists(values, [values.keys, values.items], len(values))
     if pa.types.is_fixed_size_list(type_):

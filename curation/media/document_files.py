@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from curation.errors import MediaError
 from curation.hashing import bytes_digest, digest
 from curation.media.arrow_files import ArrowDamage, arrow_batches
-from curation.media.decoded import MAX_ROW_BYTES, bounded_slices
+from curation.media.decoded import MAX_ROW_BYTES, MAX_WORK_BYTES, bounded_slices, file_budget
 from curation.media.document_records import (
     MAX_NODES,
     MAX_QUOTED,
@@ -145,11 +145,13 @@ def _opened(path: str) -> Any:
 def _rows(path: str, format_: str) -> Iterator[tuple[int, dict[str, Any] | MediaError]]:
     """Rows from 0. A file that breaks off in the middle ends with an error in the place of its next row."""
     _opened(path).close()
+    work = file_budget(path, MAX_WORK_BYTES, "split the file")
     number = 0
     try:
         for batch in _parquet_batches(path) if format_ == "parquet" else _arrow_batches(path):
             for part, size in bounded_slices(batch, ROWS_AT_ONCE):
-                if size is not None:
+                work.take(min(size, MAX_ROW_BYTES))
+                if size > MAX_ROW_BYTES:
                     yield number, MediaError(f"{path}:{number}: a row of {size} bytes, more than {MAX_ROW_BYTES}")
                     number += 1
                     continue

@@ -120,7 +120,9 @@ class _Lines:
 
 def _records(path: str, names: PairNames) -> Iterator[NumberedRecord]:
     separator = _separator(path)
-    return json_lines(path, names.max_text_bytes) if separator is None else csv_records(path, separator, names.max_text_bytes)
+    if separator is None:
+        return json_lines(path, names.max_text_bytes)
+    return csv_records(path, separator, names.max_text_bytes)
 
 
 def _separator(path: str) -> bytes | None:

@@ -28,11 +28,18 @@ def parquet_batches(
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a row group in batches of `at_once`, or of fewer where that might be more than `max_bytes`.
 
+    A column of lists in which one row alone might be far more stays encoded by its dictionary: it is for the caller to
+    measure rows (`media.decoded.bounded_slices`).
+
     Raises:
         OSError, ValueError, pyarrow.ArrowException: the group cannot be read.
     """
-    rows = rows_at_once(file, path, group, columns, at_once, max_bytes)
-    yield from file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+    rows, encoded = _plan(file, path, group, columns, at_once, max_bytes)
+    if not encoded:
+        yield from file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+        return
+    with pq.ParquetFile(path, metadata=file.metadata, read_dictionary=encoded) as again:
+        yield from again.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
 
 
 def rows_at_once(
@@ -43,8 +50,16 @@ def rows_at_once(
     Raises:
         ValueError: a dictionary is larger than any value may be.
     """
+    return _plan(file, path, group, columns, at_once, max_bytes)[0]
+
+
+def _plan(
+    file: pq.ParquetFile, path: str, group: int, columns: Sequence[str] | None, at_once: int, max_bytes: int
+) -> tuple[int, list[str]]:
+    """How many rows to take together, and the columns of lists to leave encoded."""
+    wanted = None if columns is None else frozenset(columns)
     chunks = [
-        (i, chunk) for i, chunk in _chunks(file, group) if columns is None or _is_among(chunk.path_in_schema, columns)
+        (i, chunk) for i, chunk in _chunks(file, group) if wanted is None or _is_among(chunk.path_in_schema, wanted)
     ]
     largest = {}
     for i, chunk in chunks:
@@ -57,7 +72,15 @@ def rows_at_once(
             each, size = largest[i]
             if at_once * each * size > max_bytes // len(chunks):
                 largest[i] = each, _looked_up(path, file, group, chunk, size)
-    return max(1, min(at_once, max_bytes // max(1, sum(each * size for each, size in largest.values()))))
+    rows = max(1, min(at_once, max_bytes // max(1, sum(each * size for each, size in largest.values()))))
+    encoded = [
+        chunk.path_in_schema
+        for i, chunk in chunks
+        if chunk.physical_type == "BYTE_ARRAY"
+        and file.schema.column(i).max_repetition_level > 0
+        and chunk.num_values * largest[i][1] > 4 * MAX_ROW_BYTES
+    ]
+    return rows, encoded
 
 
 def _chunks(file: pq.ParquetFile, group: int) -> Iterator[tuple[int, Any]]:
@@ -65,8 +88,9 @@ def _chunks(file: pq.ParquetFile, group: int) -> Iterator[tuple[int, Any]]:
     return ((i, metadata.column(i)) for i in range(metadata.num_columns))
 
 
-def _is_among(leaf: str, columns: Sequence[str]) -> bool:
-    return any(f"{leaf}.".startswith(f"{column}.") for column in columns)
+def _is_among(leaf: str, columns: frozenset[str]) -> bool:
+    parts = leaf.split(".")
+    return any(".".join(parts[:end]) in columns for end in range(1, len(parts) + 1))
 
 
 def _largest_value(path: str, chunk: Any) -> int:

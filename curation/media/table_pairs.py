@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from curation.errors import MediaError
 from curation.media.arrow_files import ArrowDamage, arrow_batches, arrow_row_count, column_values
-from curation.media.decoded import MAX_ROW_BYTES, bounded_slices
+from curation.media.decoded import MAX_ROW_BYTES, MAX_WORK_BYTES, bounded_slices, file_budget
 from curation.media.folder_files import FileFolder, changed_ns
 from curation.media.pair_records import NOTHING_SAID, FoundPicture, Namer, PairNames, PictureFile
 from curation.media.parquet_batches import parquet_batches
@@ -98,6 +98,7 @@ class _Rows:
         self._namer = Namer(names)
         self._folder = FileFolder(names.image_folder or os.path.dirname(path))
         self.columns = _columns(path, schema, self._namer)
+        self._work = file_budget(path, MAX_WORK_BYTES, "split the file")
 
     def chosen(self, count: int, choose: Choose) -> frozenset[int] | None:
         """The rows to take; None for all.
@@ -135,7 +136,8 @@ class _Rows:
             return
         said = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
         for part, size in bounded_slices(said, ROWS_AT_ONCE):
-            if size is None:
+            self._work.take(min(size, MAX_ROW_BYTES))
+            if size <= MAX_ROW_BYTES:
                 yield from self._decoded(part)
             else:
                 yield f"a row of {size} bytes, more than {MAX_ROW_BYTES}"

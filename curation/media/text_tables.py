@@ -21,7 +21,7 @@ MAX_DEPTH = 100
 
 MAX_CONTAINERS = 1 << 20
 MAX_VALUES = 1 << 22
-"""Objects and lists, and all values, in one text of JSON: an empty list takes three bytes of it and sixty of Python's."""
+"""Objects and lists, and all values, in one text of JSON: an empty list takes 3 bytes of it, and 60 of Python's."""
 
 NumberedRecord = tuple[int, dict[str, Any] | str]
 """A line's number, from 1, and its record, or why it has none."""

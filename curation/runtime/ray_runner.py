@@ -117,9 +117,7 @@ class RayRunner:
                     worker.task, worker.since = waiting.popleft(), time.monotonic()
                     worker.isolated = deaths.get(worker.task.part, 0) >= ATTEMPTS
                     memory = MemoryLimits(self.unit_bytes, self._slots_of_a_node())
-                    reference = worker.actor.do.remote(
-                        worker.task, store, worker.isolated, self.unit_timeout_s, memory
-                    )
+                    reference = worker.actor.do.remote(worker.task, store, worker.isolated, self.unit_timeout_s, memory)
                     running[reference] = worker
             for reference in self._ended(running):
                 if reference in self._starting:
