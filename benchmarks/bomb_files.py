@@ -108,14 +108,12 @@ def runs(path: Path) -> None:
 
 
 def views(path: Path) -> None:
-    """A million lists that all show the same 10,000 captions (list views): 10 GB a thousand."""
-    lists = pa.ListViewArray.from_arrays(
-        _zeros(100_000), pa.array([10_000] * 100_000, pa.int32()), pa.array(["x"] * 10_000)
-    )
+    """100,000 lists that all show the same 10,000 texts (list views): 64 GB."""
+    count = 100_000
+    sizes = pa.array([10_000] * count, pa.int32())
+    lists = pa.ListViewArray.from_arrays(_zeros(count), sizes, pa.array(["x"] * 10_000))
     with pa.OSFile(str(path), "wb") as sink:
-        _ipc(
-            sink, pa.record_batch({"caption": ["a"] * 100_000, "image_path": ["good.png"] * 100_000, "more": lists}), 1
-        )
+        _ipc(sink, pa.record_batch({"caption": ["a"] * count, "image_path": ["good.png"] * count, "more": lists}), 1)
 
 
 def packed(path: Path) -> None:
@@ -295,9 +293,8 @@ def document_json(path: Path) -> None:
 
 def document_deep(path: Path) -> None:
     """100,000 levels."""
-    path.write_bytes(
-        b'{"texts": ["a"], "images": [null], "more": ' + b'{"a":' * 100_000 + b"0" + b"}" * 100_001 + b"\n"
-    )
+    deep = b'{"a":' * 100_000 + b"0" + b"}" * 100_000
+    path.write_bytes(b'{"texts": ["a"], "images": [null], "more": ' + deep + b"}\n")
 
 
 def wav_claim(path: Path) -> None:
@@ -308,11 +305,8 @@ def wav_claim(path: Path) -> None:
 
 def flac_claim(path: Path) -> None:
     """A FLAC whose header claims 2^36 samples, and which has none."""
-    info = (
-        struct.pack(">HH", 65_535, 65_535)
-        + bytes(6)
-        + (0xFFFFF << 44 | 7 << 41 | 31 << 36 | (1 << 36) - 1).to_bytes(8, "big")
-    )
+    form = 0xFFFFF << 44 | 7 << 41 | 31 << 36 | (1 << 36) - 1
+    info = struct.pack(">HH", 65_535, 65_535) + bytes(6) + form.to_bytes(8, "big")
     path.write_bytes(b"fLaC\x80\0\0\x22" + info + bytes(16) + b"\xff\xf8" + bytes(1000))
 
 

@@ -64,7 +64,9 @@ def test_inline_a_row_that_takes_too_much_memory_fails_alone_in_the_same_run(tmp
         "print(max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))"
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), TESTS])}
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=env, timeout=120, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env=env, timeout=120, capture_output=True, check=False
+    )
     assert done.returncode == 0, done.stderr.decode()
     assert int(done.stdout.split()[-1]) * 1024 < LIMIT + 1_300_000_000 < HOARD
     assert Store(str(tmp_path)).names("attempts") == []

@@ -117,10 +117,10 @@ def row_bytes(values: Any) -> int | NDArray[np.int64]:
         return np.asarray(inner[np.searchsorted(values.run_ends.to_numpy(), rows, side="right")])
     if pa.types.is_string_view(type_) or pa.types.is_binary_view(type_):
         lengths = np.frombuffer(values.buffers()[1] or b"", np.int32)[::4][values.offset : values.offset + len(values)]
-        return lengths.astype(np.int64) + OBJECT_BYTES
+        return np.asarray(lengths, np.int64) + OBJECT_BYTES
     if _has_offsets(type_):
         lengths = pc.binary_length(values).fill_null(0).to_numpy(zero_copy_only=False)
-        return lengths.astype(np.int64) + OBJECT_BYTES
+        return np.asarray(lengths, np.int64) + OBJECT_BYTES
     if pa.types.is_struct(type_):
         total: int | NDArray[np.int64] = OBJECT_BYTES
         for field in values.flatten():
@@ -133,7 +133,7 @@ def row_bytes(values: Any) -> int | NDArray[np.int64]:
         inner = row_bytes(values.values.slice(values.offset * size, len(values) * size))
         if isinstance(inner, int):
             return inner * size + OBJECT_BYTES
-        return np.asarray(inner.reshape(len(values), size).sum(1)) + OBJECT_BYTES
+        return np.asarray(inner.reshape(len(values), size).sum(1), np.int64) + OBJECT_BYTES
     if hasattr(values, "offsets") and hasattr(values, "values"):
         return _lists(values, [values.values], len(values))
     if pa.types.is_union(type_):

@@ -1,7 +1,7 @@
 """Rows of Parquet, so many at a time that what they unfold to is bounded.
 
-A page of dictionary numbers may stand for a million copies of one large value, and a page of prefixes (DELTA_BYTE_ARRAY)
-for a million that share one, so the reader is asked for as many rows as the largest value allows.
+A page of dictionary numbers may stand for a million copies of one large value, and a page of prefixes
+(DELTA_BYTE_ARRAY) for a million that share one, so the reader is asked for as many rows as the largest value allows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,6 +14,8 @@ from curation.media.decoded import MAX_BATCH_BYTES, MAX_ROW_BYTES, row_bytes
 
 PAGE_HEADER_BYTES = 64
 DICTIONARY_PAGE = 2
+LOOKED_UP = 16
+"""Columns whose dictionaries are read beforehand, those with the largest."""
 AS_IT_COMES: dict[str, Any] = {"pre_buffer": False, "buffer_size": 1 << 20}
 """Otherwise the whole column of the row group is read before its first rows come."""
 
@@ -68,9 +70,9 @@ def _plan(
         largest[i] = each, _largest_value(path, chunk)
     if at_once * sum(each * size for each, size in largest.values()) > max_bytes:
         # A dictionary is larger than its largest value, most often by far.
-        for i, chunk in chunks:
+        for i, chunk in sorted(chunks, key=lambda one: -largest[one[0]][1])[:LOOKED_UP]:
             each, size = largest[i]
-            if at_once * each * size > max_bytes // len(chunks):
+            if chunk.physical_type == "BYTE_ARRAY" and at_once * each * size > max_bytes // len(chunks):
                 largest[i] = each, _looked_up(path, file, group, chunk, size)
     rows = max(1, min(at_once, max_bytes // max(1, sum(each * size for each, size in largest.values()))))
     encoded = [

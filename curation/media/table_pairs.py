@@ -4,6 +4,7 @@ Columns of bytes are not read, unless the file does not say which of its rows ha
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -195,7 +196,8 @@ class _Numbers(Sequence[tuple[str, int]]):
 
 
 def _columns(path: str, schema: pa.Schema, namer: Namer) -> _Columns:
-    kinds = {name: _kind(schema.field(name).type) for name in schema.names if schema.names.count(name) == 1}
+    counts = Counter(schema.names)
+    kinds = {field.name: _kind(field.type) for field in schema if counts[field.name] == 1}
     images = [name for name, kind in kinds.items() if kind in ("bytes", "text", "image")]
     texts = [name for name, kind in kinds.items() if kind in ("text", "texts")]
     image = namer.columns(path, images, texts, schema.names)

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from curation.errors import RunFailed
 from curation.runtime.chain import Outcome, crashed, halves, join_outcomes
-from curation.runtime.memory import LOOKS_EVERY_S, MemoryLimits, held_bytes
+from curation.runtime.memory import BY_DEFAULT, LOOKS_EVERY_S, MemoryLimits, held_bytes
 from curation.runtime.nodes import Map
 from curation.runtime.tasks import Run, Task, in_this_process
 from curation.store.objects import Store
@@ -27,7 +27,7 @@ from curation.store.objects import Store
 STAGE_FILE = "stage"
 
 
-def isolated(store: Store, timeout_s: float, memory: MemoryLimits = MemoryLimits()) -> Run:
+def isolated(store: Store, timeout_s: float, memory: MemoryLimits = BY_DEFAULT) -> Run:
     """Run chains in child processes; one that dies, or passes `timeout_s` or `memory`, costs its own rows alone."""
 
     def run(task: Task, rows: pa.Table) -> Outcome:

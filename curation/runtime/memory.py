@@ -23,7 +23,7 @@ from curation.runtime import memory_watch
 from curation.runtime.memory_watch import LOOKS_EVERY_S, held_bytes
 from curation.runtime.nodes import Map
 
-__all__ = ["LOOKS_EVERY_S", "MemoryLimits", "OverMemory", "Watch", "held_bytes", "machine_bytes"]
+__all__ = ["BY_DEFAULT", "LOOKS_EVERY_S", "MemoryLimits", "OverMemory", "Watch", "held_bytes", "machine_bytes"]
 
 UNIT_BYTES = 1_900_000_000
 """Of a unit without engines: with what it holds before anybody looks again, no more than 2 GB."""
@@ -64,6 +64,9 @@ class MemoryLimits:
         if node.unit.target == float("inf"):
             return self.share()
         return min(self.share(), UNIT_BYTES + PER_BYTE_ON_DISK * _bytes_on_disk(rows))
+
+
+BY_DEFAULT = MemoryLimits()
 
 
 def machine_bytes() -> int:

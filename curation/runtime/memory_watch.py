@@ -1,4 +1,4 @@
-"""A process that ends another one which holds more memory than it may; it stands alone and imports nothing of the project.
+"""A process that ends another one which holds more memory than it may. It imports nothing of the project.
 
 A thread of the watched process would not do: while a library's C code holds Python's lock, no thread looks. It costs
 9 MB and 0.1 % of a core.
