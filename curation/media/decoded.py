@@ -133,7 +133,8 @@ def row_bytes(values: Any) -> int | NDArray[np.int64]:
         inner = row_bytes(values.values.slice(values.offset * size, len(values) * size))
         if isinstance(inner, int):
             return inner * size + OBJECT_BYTES
-        return np.asarray(inner.reshape(len(values), size).sum(1), np.int64) + OBJECT_BYTES
+        together: NDArray[np.int64] = inner.reshape(len(values), size).sum(1)
+        return together + OBJECT_BYTES
     if hasattr(values, "offsets") and hasattr(values, "values"):
         return _lists(values, [values.values], len(values))
     if pa.types.is_union(type_):
