@@ -132,9 +132,9 @@ def row_bytes(values: Any) -> int | NDArray[np.int64]:
         size = type_.list_size
         inner = row_bytes(values.values.slice(values.offset * size, len(values) * size))
         if isinstance(inner, int):
-            return inner * size + OBJECT_BYTES
-        together: NDArray[np.int64] = inner.reshape(len(values), size).sum(1)
-        return together + OBJECT_BYTES
+            return int(inner * size + OBJECT_BYTES)
+        together: NDArray[np.int64] = inner.reshape(len(values), size).sum(1) + OBJECT_BYTES
+        return together
     if hasattr(values, "offsets") and hasattr(values, "values"):
         return _lists(values, [values.values], len(values))
     if pa.types.is_union(type_):
