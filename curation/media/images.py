@@ -239,7 +239,8 @@ def _reader(kind: str) -> type[ImageFile.ImageFile]:
         from pillow_heif import HeifImageFile
     except ImportError as error:
         raise MediaError("heic, which needs pillow-heif; pip install 'omni-curation[heic]'") from error
-    return HeifImageFile
+    opened: type[ImageFile.ImageFile] = HeifImageFile
+    return opened
 
 
 @contextmanager
