@@ -66,6 +66,10 @@ class MediaError(CurateError):
         self.samples = samples
 
 
+class TooLarge(MediaError):
+    """A file unfolds to more than the recipe allows. It fails as a whole; the message says what to raise or split."""
+
+
 class StageError(CurateError):
     """A stage broke its contract (a row vanished, a column is missing): a defect of the code, not of the data."""
 

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pyarrow as pa
+from pydantic import Field
 
 from curation.errors import SourceError
 from curation.first_look import opened_files
 from curation.hashing import digest
+from curation.media.decoded import MAX_FILE_BYTES
 from curation.media.folder_files import changed_ns
 from curation.media.pair_files import FORMATS
 from curation.media.pair_records import PICTURE_EXTENSIONS, PairNames
@@ -60,6 +62,8 @@ class PairSource:
             names of shards; `pool` makes one of them.
         language: ISO 639-1 code of texts of which the source does not say more; None where it is not known.
         licence, consent: likewise; carried to the ledger and the card.
+        max_decoded_bytes: what the texts and metadata of one file may have in all, or 32 times what the file has on
+            disk, where that is more; a file that unfolds to more fails.
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
@@ -73,6 +77,7 @@ class PairSource:
     language: str | None = None
     licence: str | None = None
     consent: str | None = None
+    max_decoded_bytes: Annotated[int, Field(gt=0)] = MAX_FILE_BYTES
 
 
 def list_pairs(source: PairSource, limit: int | None = None) -> pa.Table:

@@ -1,7 +1,6 @@
 """Sources: a folder, a glob, or a manifest of recordings, listed without opening any of them."""
 
 import glob
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -14,14 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from curation.errors import SourceError
+from curation.errors import MediaError, SourceError
 from curation.hashing import draw
 from curation.media.audio import MAX_CHANNELS
+from curation.media.decoded import MAX_FILE_BYTES, MAX_ROW_BYTES, ROW_BYTES, bounded_slices, file_budget
 from curation.media.folder_files import changed_ns
+from curation.media.parquet_batches import parquet_batches
 from curation.media.source_folders import Walk, allowed_roots, ending, skipped_text, with_notes
 from curation.media.source_splits import split_of
 from curation.media.subtitles import SIDECAR_EXTENSIONS, Sidecars, find_sidecar, sidecars_by_stem
-from curation.media.text_tables import opened, unpacked_name
+from curation.media.text_tables import json_lines, unpacked_name
 from curation.paths import RecipePath
 from curation.rows import derived_id, unreadable_id
 from schemas.speech import LISTING
@@ -29,6 +30,9 @@ from schemas.speech import LISTING
 AUDIO_SUFFIXES = frozenset(
     (".wav", ".flac", ".mp3", ".opus", ".ogg", ".oga", ".m4a", ".aac", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mka")
 )
+MANIFEST_COLUMNS = ("path", "uri", "sidecar", "language", "licence", "license", "consent", "channel")
+MAX_LINE_BYTES = 1 << 24
+ROWS_AT_ONCE = 1000
 MANIFEST_SUFFIXES = frozenset((".jsonl", ".parquet"))
 
 
@@ -190,21 +194,35 @@ def _unmeant(record: dict[str, Any]) -> str | None:
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """A manifest's rows from 1, with the columns that are meant for one."""
+    budget = file_budget(str(path), MAX_FILE_BYTES, "split the manifest")
+    records = _parquet_rows(path) if path.suffix.lower() == ".parquet" else json_lines(str(path), MAX_LINE_BYTES)
     try:
-        if path.suffix.lower() == ".parquet":
-            yield from enumerate(pq.read_table(path, partitioning=None).to_pylist(), 1)
-            return
-        with opened(str(path)) as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    record = json.loads(line)
-                    yield number, record if isinstance(record, dict) else f"{path}:{number}: not a JSON object"
-                except (ValueError, RecursionError) as error:
-                    yield number, f"{path}:{number}: not JSON: {error}"
-    except (OSError, ValueError, pa.ArrowException) as error:
+        for number, record in records:
+            if isinstance(record, str):
+                record = f"{path}:{number}: {record}"
+            else:
+                record = {name: record[name] for name in MANIFEST_COLUMNS if name in record}
+            budget.take(ROW_BYTES + (len(record) if isinstance(record, str) else sum(map(_length, record.values()))))
+            yield number, record
+    except (OSError, ValueError, pa.ArrowException, MediaError) as error:
         raise SourceError(f"source.path: cannot read the manifest {path}: {error}") from error
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    with pq.ParquetFile(path) as file:
+        columns = [name for name in MANIFEST_COLUMNS if name in file.schema_arrow.names]
+        number = 0
+        for group in range(file.num_row_groups):
+            for batch in parquet_batches(file, str(path), group, columns, ROWS_AT_ONCE):
+                for rows, size in bounded_slices(batch, ROWS_AT_ONCE):
+                    for row in rows.to_pylist() if size <= MAX_ROW_BYTES else [f"a row of {size} bytes"]:
+                        number += 1
+                        yield number, row
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, str) else 0
 
 
 def _as_text(file: dict[str, Any]) -> dict[str, Any]:

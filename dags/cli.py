@@ -28,6 +28,7 @@ from curation.media.source_folders import notes_of
 from curation.paths import resolve
 from curation.runtime import stopping
 from curation.runtime.inline import InlineRunner
+from curation.runtime.memory import MemoryLimits, can_watch
 from curation.runtime.nodes import Listing, Pinned
 from curation.runtime.progress import LiveProgress
 from curation.runtime.ray_runner import RayRunner
@@ -139,13 +140,22 @@ def run(
         str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; local by default.")
     ] = None,
     unit_timeout_s: Annotated[float, typer.Option(min=1, help="A unit that takes longer counts as dead.")] = 3600.0,
+    memory_gb: Annotated[
+        float | None,
+        typer.Option(min=0.3, help="Memory that a unit may hold; by default 2 without engines, else a slot's share."),
+    ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do units with failed rows again.")] = False,
 ) -> None:
     """Run a recipe to a version. What is done is not done again."""
     job = read_job(recipe, set_, limit)
-    chosen: Runner = InlineRunner(unit_timeout_s)
+    memory = None if memory_gb is None else int(memory_gb * 1e9)
+    chosen: Runner = InlineRunner(unit_timeout_s, MemoryLimits(memory))
     if runner is RunnerName.ray:
-        chosen = RayRunner(workers=workers, address=address, slot_gpus=gpus, unit_timeout_s=unit_timeout_s)
+        chosen = RayRunner(
+            workers=workers, address=address, slot_gpus=gpus, unit_timeout_s=unit_timeout_s, unit_bytes=memory
+        )
+    if not can_watch():
+        complain("memory of units is not limited here: this system does not tell what a process holds")
     with LiveProgress(console) as progress:
         version, is_new = run_job(job, _opened(store), chosen, progress, retry_failed=retry_failed, waits=say)
     print_funnel(version)

@@ -594,10 +594,10 @@ def before_node(monkeypatch: pytest.MonkeyPatch, node: str, do: Callable[[], Non
     """Something that happens during a run, before a node's units are done."""
     plain = InlineRunner.run
 
-    def meanwhile(self: InlineRunner, tasks: Any, store: Store, landed: Any) -> None:
+    def meanwhile(self: InlineRunner, tasks: Any, *others: Any) -> None:
         if tasks and tasks[0].node.name == node:
             do()
-        plain(self, tasks, store, landed)
+        plain(self, tasks, *others)
 
     monkeypatch.setattr(InlineRunner, "run", meanwhile)
 

@@ -193,6 +193,22 @@ class KillOn(Stage):
 
 
 @dataclass(frozen=True)
+class Hoard(Stage):
+    """A row that unfolds to so many bytes, a piece at a time."""
+
+    value: int = -1
+    bytes: int = 0
+    reads = ("value",)
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        if self.value in rows["value"].to_pylist():
+            piece = 10_000_000
+            held = [b"x" * piece for _ in range(self.bytes // piece)]
+            del held
+        return rows
+
+
+@dataclass(frozen=True)
 class ExitOn(Stage):
     """A library that ends the program: politely, or at once."""
 

@@ -19,7 +19,10 @@ from pydantic import Field
 
 from curation.errors import EngineMissing, RecipeError
 from curation.hashing import digest, file_digest
+from curation.media.decoded import MAX_ROW_BYTES, bounded_slices
 from curation.media.pair_records import PICTURE_EXTENSIONS
+from curation.media.parquet_batches import parquet_batches
+from curation.media.text_tables import json_too_large
 from curation.paths import RecipePath
 from curation.sources import AUDIO_SUFFIXES
 
@@ -29,6 +32,9 @@ IMAGE_SUFFIXES = frozenset(f".{extension}" for extension in PICTURE_EXTENSIONS)
 TABLE_SUFFIXES = frozenset((".jsonl", ".csv", ".parquet"))
 ROWS_AT_ONCE = 256
 """Of a Parquet file, which may hold the bytes of pictures."""
+
+MAX_LINE = 1 << 26
+"""Characters."""
 
 SET_NAME = "^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 """It becomes part of a reason, which is one word."""
@@ -166,7 +172,11 @@ class EvaluationSet:
         where = Path(self.path).name
         try:
             with open(self.path, encoding="utf-8-sig", newline="\n") as file:
-                for number, line in enumerate(file, 1):
+                number = 0
+                while line := file.readline(MAX_LINE + 1):
+                    number += 1
+                    if len(line) > MAX_LINE:
+                        raise self.error(f"{where}:{number}: a line of more than {MAX_LINE} characters")
                     yield f"{where}:{number}", line.rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise self.error(f"{self.path} cannot be read as UTF-8 text: {error}") from error
@@ -184,6 +194,8 @@ class EvaluationSet:
         for number, (name, line) in enumerate(self._lines(), 1):
             if not line.strip():
                 continue
+            if reason := json_too_large(line.encode()):
+                raise self.error(f"{name}: {reason}")
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
@@ -212,10 +224,14 @@ class EvaluationSet:
                 if column not in file.schema_arrow.names:
                     raise self.error(f"{self.path}: no column {column!r}")
                 number = 0
-                for batch in file.iter_batches(ROWS_AT_ONCE, columns=[column], use_threads=False):
-                    for row in batch.to_pylist():
-                        number += 1
-                        yield number, row
+                for group in range(file.num_row_groups):
+                    for batch in parquet_batches(file, self.path, group, [column], ROWS_AT_ONCE):
+                        for rows, size in bounded_slices(batch, ROWS_AT_ONCE):
+                            if size > MAX_ROW_BYTES:
+                                raise self.error(f"{self.path}:{number + 1}: {size} bytes, more than {MAX_ROW_BYTES}")
+                            for row in rows.to_pylist():
+                                number += 1
+                                yield number, row
         except (OSError, pa.ArrowException) as error:
             raise self.error(f"{self.path} cannot be read as Parquet: {error}") from error
 

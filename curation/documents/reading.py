@@ -1,6 +1,6 @@
 """From listed files to the nodes of documents: entries, each content once, its texts and pictures one by one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from heapq import nsmallest
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ from pydantic import Field
 from curation.errors import MediaError
 from curation.first_look import shares
 from curation.hashing import bytes_digest, draw
+from curation.media.decoded import MAX_FILE_BYTES, ROW_BYTES, FileBudget, file_budget
 from curation.media.document_files import Found, read_documents
 from curation.media.document_records import MAX_NODES
 from curation.media.html_pages import DROPPED, MAX_DEPTH
@@ -23,6 +24,8 @@ from curation.stage import Stage, fail, failure, measure_each, reject
 from schemas.documents import DOCUMENT, DOCUMENT_ENTRY, IMAGE, NODE
 from schemas.ledger import DECISION, SAMPLED_OUT
 
+NODES_AT_ONCE = 20_000
+REMEDY = "raise reading.max_decoded_bytes, or split the file"
 SCANNED = {"image_hash": pa.string(), "image_bytes": pa.int64()}
 TERMS = ("language", "licence", "consent")
 
@@ -42,6 +45,9 @@ class ReadDocuments(Stage):
     """Of HTML pages: keep the body alone, without navigation, teasers and notices; false: all but `dropped_tags`."""
     max_depth: int = MAX_DEPTH
     """Of HTML pages: tags open at once."""
+    max_decoded_bytes: Annotated[int, Field(gt=0)] = MAX_FILE_BYTES
+    """What the documents of one file may have in all, or 32 times what the file has on disk, where that is more. A file
+    that unfolds to more fails."""
 
     reads = ("uri", "name", "format", "size_bytes", "modified_ns", "beside", "split", *TERMS, "error")
     writes = tuple(name for name in DOCUMENT_ENTRY.names if name != "parents")
@@ -52,55 +58,105 @@ class ReadDocuments(Stage):
     version = 2
 
     def __call__(self, files: pa.Table) -> pa.Table:
-        entries: list[dict[str, Any]] = []
-        decisions: list[dict[str, Any] | None] = []
+        made_of_each: list[pa.Table] = [_made([], [])]
         errors: list[BaseException | None] = []
         drawn: list[bool] = []
         listed = files.to_pylist()
-        read: Iterable[tuple[list[Found] | None, MediaError | None]] = map(self._found, listed)
+        read: Iterable[tuple[pa.Table | None, MediaError | None]] = map(self._all, listed)
         if self.at_most is not None:
             read = self._first_look(listed)
-        for file, (found, error) in zip(listed, read, strict=True):
-            entries += [_entry(file, one) for one in found or ()]
-            decisions += [None if one.error is None else failure(one.error) for one in found or ()]
-            drawn.append(found is not None)
-            if error is None and found == []:
+        for file, (made, error) in zip(listed, read, strict=True):
+            if error is None and made is not None and not made.num_rows:
                 error = MediaError(f"{file['uri']}: no document in it")
+            made_of_each += [] if made is None else [made]
+            drawn.append(made is not None)
             errors.append(error)
-        made = pa.Table.from_pylist(entries, DOCUMENT_ENTRY)
-        made = made.append_column("decision", pa.array(decisions, DECISION))
         decided = reject(fail(files, errors), [not one for one in drawn], "not_drawn", verdict=SAMPLED_OUT)
         decided = decided.filter(pc.is_valid(decided["decision"]))
-        return pa.concat_tables([made, decided], promote_options="default") if decided.num_rows else made
+        made_of_each += [decided] if decided.num_rows else []
+        return pa.concat_tables(made_of_each, promote_options="default")
 
-    def _found(self, file: dict[str, Any]) -> tuple[list[Found], MediaError | None]:
-        """The documents of a file, of a first look those of them that are drawn. All are found before any is made."""
+    def _found(self, file: dict[str, Any]) -> Iterator[Found]:
+        if file["error"]:
+            raise MediaError(file["error"])
+        found = read_documents(
+            file,
+            max_document_bytes=self.max_document_bytes,
+            max_nodes=self.max_nodes,
+            dropped=self.dropped_tags,
+            max_depth=self.max_depth,
+            body=self.body_only,
+        )
+        yield from _within(file_budget(file["uri"], self.max_decoded_bytes, REMEDY), found)
+
+    def _all(self, file: dict[str, Any]) -> tuple[pa.Table, MediaError | None]:
+        """The documents of a file; none of one that cannot be read to its end."""
+        entries = _Entries(file)
         try:
-            if file["error"]:
-                raise MediaError(file["error"])
-            found = read_documents(
-                file,
-                max_document_bytes=self.max_document_bytes,
-                max_nodes=self.max_nodes,
-                dropped=self.dropped_tags,
-                max_depth=self.max_depth,
-                body=self.body_only,
-            )
-            if self.at_most is None:
-                return list(found), None
-            drawn = nsmallest(self.at_most, found, key=lambda one: draw(0, f"{file['name']}\x1f{one.number}", "limit"))
-            return drawn, None
+            for found in self._found(file):
+                entries.add(found)
+        except MediaError as error:
+            return _made([], []), error
+        return entries.table(), None
+
+    def _first_look(self, files: list[dict[str, Any]]) -> Iterator[tuple[pa.Table | None, MediaError | None]]:
+        """So many documents of all files together; None of a file that has some, of which none is drawn."""
+        read = [self._drawn(file) for file in files]
+        taken = shares([len(found) for found, _ in read], self.at_most or 0)
+        for file, (found, error), share in zip(files, read, taken, strict=True):
+            entries = _Entries(file)
+            for one in sorted(found[:share], key=lambda one: one.number):
+                entries.add(one)
+            yield None if found and not share else entries.table(), error
+
+    def _drawn(self, file: dict[str, Any]) -> tuple[list[Found], MediaError | None]:
+        def key(one: Found) -> float:
+            return draw(0, f"{file['name']}\x1f{one.number}", "limit")
+
+        try:
+            return nsmallest(self.at_most or 0, self._found(file), key=key), None
         except MediaError as error:
             return [], error
 
-    def _first_look(self, files: list[dict[str, Any]]) -> Iterable[tuple[list[Found] | None, MediaError | None]]:
-        """So many documents of all files together; None of a file that has some, of which none is drawn."""
-        read = [self._found(file) for file in files]
-        taken = shares([len(found) for found, _ in read], self.at_most or 0)
-        return [
-            (None if found and not share else sorted(found[:share], key=lambda one: one.number), error)
-            for (found, error), share in zip(read, taken, strict=True)
-        ]
+
+class _Entries:
+    """The entries of one file; as Arrow's, which take much less, as soon as there are some."""
+
+    def __init__(self, file: dict[str, Any]) -> None:
+        self._file = file
+        self._tables: list[pa.Table] = []
+        self._entries: list[dict[str, Any]] = []
+        self._decisions: list[dict[str, Any] | None] = []
+        self._nodes = 0
+
+    def add(self, found: Found) -> None:
+        self._entries.append(_entry(self._file, found))
+        self._decisions.append(None if found.error is None else failure(found.error))
+        self._nodes += 1 + len(found.fields.get("nodes") or ())
+        if self._nodes >= NODES_AT_ONCE:
+            self._flush()
+
+    def table(self) -> pa.Table:
+        self._flush()
+        return pa.concat_tables(self._tables)
+
+    def _flush(self) -> None:
+        self._tables.append(_made(self._entries, self._decisions))
+        self._entries, self._decisions, self._nodes = [], [], 0
+
+
+def _made(entries: list[dict[str, Any]], decisions: list[dict[str, Any] | None]) -> pa.Table:
+    made = pa.Table.from_pylist(entries, DOCUMENT_ENTRY)
+    return made.append_column("decision", pa.array(decisions, DECISION))
+
+
+def _within(budget: FileBudget, documents: Iterator[Found]) -> Iterator[Found]:
+    """Documents, as long as their nodes are within the budget."""
+    for one in documents:
+        nodes = one.fields.get("nodes") or ()
+        budget.take(ROW_BYTES * (1 + len(nodes)) + len(one.fields.get("metadata") or ""))
+        budget.take(sum(len(node["text"] or "") for node in nodes) + len(str(one.error or "")))
+        yield one
 
 
 def first_look(stage: ReadDocuments, limit: int | None) -> ReadDocuments:

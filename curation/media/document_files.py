@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 
 from curation.errors import MediaError
 from curation.hashing import bytes_digest, digest
+from curation.media.arrow_files import ArrowDamage, arrow_batches
+from curation.media.decoded import MAX_ROW_BYTES, MAX_WORK_BYTES, bounded_slices, file_budget
 from curation.media.document_records import (
     MAX_NODES,
     MAX_QUOTED,
@@ -29,7 +31,8 @@ from curation.media.document_records import (
 )
 from curation.media.html_pages import DROPPED, MAX_DEPTH, Page, Picture, read_page
 from curation.media.json_records import json_records
-from curation.media.text_tables import opened
+from curation.media.parquet_batches import parquet_batches
+from curation.media.text_tables import json_too_large, opened
 from curation.rows import source_id
 
 ROWS_AT_ONCE = 16
@@ -131,6 +134,8 @@ def _lines(path: str, max_bytes: int) -> Iterator[tuple[int, dict[str, Any] | Me
 
 
 def _line(path: str, number: int, line: bytes) -> dict[str, Any] | MediaError:
+    if reason := json_too_large(line):
+        return MediaError(f"{path}:{number}: {reason}")
     try:
         record = json.loads(line)
     except RecursionError:
@@ -157,11 +162,17 @@ def _opened(path: str) -> Any:
 def _rows(path: str, format_: str) -> Iterator[tuple[int, dict[str, Any] | MediaError]]:
     """Rows from 0. A file that breaks off in the middle ends with an error in the place of its next row."""
     _opened(path).close()
+    work = file_budget(path, MAX_WORK_BYTES, "split the file")
     number = 0
     try:
         for batch in _parquet_batches(path) if format_ == "parquet" else _arrow_batches(path):
-            for start in range(0, batch.num_rows, ROWS_AT_ONCE):
-                for row in _as_objects(path, batch.slice(start, ROWS_AT_ONCE), number):
+            for part, size in bounded_slices(batch, ROWS_AT_ONCE):
+                work.take(min(size, MAX_ROW_BYTES))
+                if size > MAX_ROW_BYTES:
+                    yield number, MediaError(f"{path}:{number}: a row of {size} bytes, more than {MAX_ROW_BYTES}")
+                    number += 1
+                    continue
+                for row in _as_objects(path, part, number):
                     yield number, row
                     number += 1
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -190,19 +201,15 @@ def _as_objects(path: str, rows: pa.RecordBatch, first: int) -> Iterator[dict[st
 
 def _parquet_batches(path: str) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(ROWS_AT_ONCE, use_threads=False)
+        for group in range(file.num_row_groups):
+            yield from parquet_batches(file, path, group, None, ROWS_AT_ONCE)
 
 
 def _arrow_batches(path: str) -> Iterator[pa.RecordBatch]:
-    with pa.memory_map(path) as source:
-        try:
-            file = pa.ipc.open_file(source)
-        except pa.ArrowInvalid:  # `datasets` writes streams
-            source.seek(0)
-            yield from pa.ipc.open_stream(source)
-            return
-        for number in range(file.num_record_batches):
-            yield file.get_batch(number)
+    for batch in arrow_batches(path):
+        if isinstance(batch, ArrowDamage):
+            raise ValueError(batch.reason)
+        yield batch
 
 
 def _page_bytes(path: str, max_bytes: int) -> bytes:

@@ -59,7 +59,7 @@ _META = re.compile(rb"<meta[\s/]([^>]{0,1000})>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(rb"""([^\s=/"'>]{1,40})\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
 _CHARSET = re.compile(rb"""charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE)
 _SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
-_HIGH = re.compile(rb"[\x80-\xff]")
+_ASCII = bytes(range(128))
 _FOREIGN = re.compile("[\u00a1-\u00ff\u0152-\u0192]")
 _TAGS = r"<(?:script|style)\b.*?</(?:script|style)>|<[^<>]*>"
 _MARKUP = re.compile(_TAGS, re.DOTALL | re.IGNORECASE)
@@ -153,17 +153,22 @@ def _wide(data: bytes) -> str | None:
     return None
 
 
+def _high(data: bytes) -> int:
+    """How many bytes are not ASCII."""
+    return len(data.translate(None, _ASCII))
+
+
 def _mostly_utf8(data: bytes, least: float) -> bool:
     """Are that many of the high bytes in sequences of UTF-8? A text in another encoding has hardly any by chance."""
-    high = len(_HIGH.findall(data))
-    within = sum(len(found) for found in _SEQUENCE.findall(data))
+    high = _high(data)
+    within = sum(found.end() - found.start() for found in _SEQUENCE.finditer(data))
     return high > 0 and within >= least * high
 
 
 def _mostly(data: bytes, codec: str) -> bool:
     """Does a codec read all but a hundredth of the high bytes? A page may be cut in the middle of a character."""
     bad = data.decode(codec, "replace").count("\ufffd")
-    return bad <= max(2, 0.01 * len(_HIGH.findall(data)))
+    return bad <= max(2, 0.01 * _high(data))
 
 
 def _garbled(text: str) -> bool:
@@ -180,7 +185,7 @@ def _tags(text: str) -> int:
 
 def _guessed(data: bytes) -> str | None:
     """What charset-normalizer takes the high bytes for; None where they are few, or it is nothing that pages use."""
-    if len(_HIGH.findall(data[:SAMPLE])) <= FEW:
+    if _high(data[:SAMPLE]) <= FEW:
         return None
     from charset_normalizer import from_bytes
 

@@ -6,7 +6,7 @@ Nothing of a page is executed or fetched.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,10 @@ _INLINE = frozenset(
 """Tags that go on with the line of text that they stand in; every other tag ends it."""
 
 _SPACE = re.compile(r"[ \t\r\f\v\u00a0]+")
+_SPACES = "\t\r\f\v\u00a0"
+_ALL_SPACES = "".join(sign for sign in map(chr, range(0x3001)) if sign.isspace())
+LONG_TEXT = 1 << 16
+"""Characters from which white space is replaced sign by sign."""
 _PARAGRAPH = re.compile(r"\n\s*\n")
 
 _LAZY = (
@@ -130,7 +134,7 @@ def walk_page(text: str, max_depth: int, max_blocks: int, invisible: bool = Fals
     """
     from lxml import etree
 
-    walker = _Walker(invisible)
+    walker = _Walker(invisible, max_blocks)
     # NUL ends a string in C.
     text = text.replace("\0", "\ufffd")
     parser = etree.HTMLParser(target=walker, encoding="utf-8", huge_tree=True, no_network=True)
@@ -162,9 +166,9 @@ class _Open:
 class _Walker:
     """Hears the tags and texts of a page in order."""
 
-    def __init__(self, invisible: bool) -> None:
+    def __init__(self, invisible: bool, max_blocks: int) -> None:
         self.walk = Walk()
-        self.invisible = invisible
+        self.invisible, self.max_blocks = invisible, max_blocks
         self.open: list[_Open] = []
         self.dropped = self.unseen = 0
         """Open tags that are never text, or are hidden; and those that a style hides."""
@@ -344,16 +348,47 @@ class _Walker:
             return
         text, linked = "".join(self.line), self.linked
         self.line, self.linked = [], 0
-        for paragraph in _PARAGRAPH.split(text):
-            lines = (_SPACE.sub(" ", line).strip() for line in paragraph.split("\n"))
-            if kept := "\n".join(line for line in lines if line):
+        for paragraph in _paragraphs(text):
+            if len(self.walk.blocks) > self.max_blocks:
+                return
+            if kept := _lines(paragraph):
                 within = min(linked, len(kept))
                 linked -= within
                 self.emit(Text(kept), within, above)
 
 
+def _paragraphs(text: str) -> Iterator[str]:
+    """What stands between empty lines, one after the other: a text may have millions."""
+    start = 0
+    for found in _PARAGRAPH.finditer(text):
+        yield text[start : found.start()]
+        start = found.end()
+    yield text[start:]
+
+
+def _lines(paragraph: str) -> str:
+    """The lines of a paragraph that are not empty, with one space for each run of white space."""
+    if len(paragraph) < LONG_TEXT:
+        lines = (_SPACE.sub(" ", line).strip() for line in paragraph.split("\n"))
+        return "\n".join(line for line in lines if line)
+    text = _one_space(paragraph, _SPACES).replace(" \n", "\n").replace("\n ", "\n")
+    while "\n\n" in text:
+        text = text.replace("\n\n", "\n")
+    return text.strip()
+
+
 def plain(text: str) -> str:
-    return " ".join(text.split())
+    """The text as one line, with one space for each run of white space."""
+    return " ".join(text.split()) if len(text) < LONG_TEXT else _one_space(text, _ALL_SPACES).strip()
+
+
+def _one_space(text: str, signs: str) -> str:
+    """The same without a string for each word, of which a long text has millions."""
+    for sign in signs:
+        text = text.replace(sign, " ")
+    while "  " in text:
+        text = text.replace("  ", " ")
+    return text
 
 
 def _address(attributes: Mapping[str, str]) -> tuple[str, bool]:

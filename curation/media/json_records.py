@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from curation.errors import MediaError
-from curation.media.text_tables import BOM, MAX_DEPTH, NumberedRecord, is_deeper, opened
+from curation.media.decoded import MAX_WORK_BYTES, ROW_BYTES, file_budget
+from curation.media.text_tables import BOM, MAX_DEPTH, SPLIT, NumberedRecord, is_deeper, json_too_large, opened
 
 CHUNK_CHARACTERS = 1 << 16
 _SPACE = " \t\r\n"
@@ -37,8 +38,10 @@ def json_records(path: str, max_bytes: int) -> Iterator[NumberedRecord]:
             yield number, _checked(value)
         return
     texts: dict[Any, list[str]] = {}
+    held = file_budget(path, MAX_WORK_BYTES, SPLIT)
     for key, value in _items(path, max_bytes):
         if key == "annotations" and isinstance(value, dict) and isinstance(value.get("caption"), str):
+            held.take(ROW_BYTES + len(value["caption"]))
             texts.setdefault(_key(value.get("image_id")), []).append(value["caption"].strip())
     number = 0
     for key, value in _items(path, max_bytes):
@@ -178,6 +181,9 @@ class _Text:
             except json.JSONDecodeError:
                 if len(self._window) - self._at > self._max:
                     raise ValueError(f"a value of more than {self._max} characters, or none") from None
+                # All that is held belongs to it.
+                if reason := json_too_large(self._window, self._at):
+                    raise ValueError(reason) from None
                 if not self._more():
                     raise
                 continue

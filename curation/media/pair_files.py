@@ -79,7 +79,7 @@ def _line_pairs(path: str, name: str, names: PairNames, choose: Choose | None) -
         chosen = {numbers[i] for i in choose([(str(number), 0) for number in numbers])}
     lines = _Lines(path, name, names)
     if separator := _separator(path):
-        lines.check_header(csv_header(path, separator))
+        lines.check_header(csv_header(path, separator, names.max_text_bytes))
     if _is_json(path) and names.image is None and not lines.has_image(next(_records(path, names), (0, ""))[1]):
         return  # one of the many files of JSON that have no pairs
     records = (
@@ -158,7 +158,7 @@ def _image_folders(path: str, roots: Sequence[str]) -> list[str]:
 
 def _records(path: str, names: PairNames) -> Iterator[NumberedRecord]:
     if separator := _separator(path):
-        return csv_records(path, separator)
+        return csv_records(path, separator, names.max_text_bytes)
     if _is_json(path):
         return json_records(path, names.max_text_bytes)
     return json_lines(path, names.max_text_bytes)

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from curation.errors import MediaError
 from curation.hashing import bytes_digest
-from curation.media.arrow_files import arrow_batches, column_values
+from curation.media.arrow_files import ArrowDamage, arrow_batches, column_values
 from curation.media.images import read_image
+from curation.media.parquet_batches import rows_at_once
 
 MAX_BYTES = 1 << 28
 GROUP_BYTES = 1 << 27
@@ -94,19 +95,42 @@ def _state(path: str) -> tuple[int, int]:
 
 
 class _ArrowColumn:
-    """A column of an Arrow file, mapped."""
+    """A column of an Arrow file, mapped. Of one that is packed as much is kept as a row group of Parquet may have."""
 
     def __init__(self, path: str, column: str) -> None:
-        batches, damage = arrow_batches(path)
-        self._cells = [_values(batch, path, column) for batch in batches]
-        self._ends = list(accumulate(len(values) for values in self._cells))
-        self._damage = damage
+        self._path, self._column = path, column
+        self._open()
+
+    def _open(self) -> None:
+        self._coming = arrow_batches(self._path)
+        self._cells: list[Any] = []
+        self._starts: list[int] = []
+        self._behind = self._unpacked = 0
 
     def cell(self, row: int) -> Any:
-        number = bisect_right(self._ends, row)
-        if number == len(self._ends):
-            raise IndexError(f"there is no row {row}{'' if self._damage is None else f': {self._damage}'}")
-        return self._cells[number][row - self._ends[number]]
+        if self._starts and row < self._starts[0]:
+            self._open()
+        while row >= self._behind:
+            self._read(row)
+        number = bisect_right(self._starts, row) - 1
+        return self._cells[number][row - self._starts[number]]
+
+    def _read(self, row: int) -> None:
+        """The next batch; what is mapped is not copied, so that what is allocated was unpacked."""
+        before = pa.total_allocated_bytes()
+        batch = next(self._coming, ArrowDamage(""))
+        if isinstance(batch, ArrowDamage):
+            self._coming = iter((batch,))
+            raise IndexError(f"there is no row {row}{batch.reason and f': {batch.reason}'}")
+        cells = _values(batch, self._path, self._column)
+        unpacked = max(0, pa.total_allocated_bytes() - before)
+        if self._unpacked + unpacked > GROUP_BYTES:
+            self._cells, self._starts, self._unpacked = [], [], 0
+        self._unpacked += unpacked
+        if batch.num_rows:
+            self._cells.append(cells)
+            self._starts.append(self._behind)
+        self._behind += batch.num_rows
 
 
 class _ParquetColumn:
@@ -151,6 +175,7 @@ class _ParquetColumn:
         within = self._column + "."
         size = sum(one.total_uncompressed_size for one in columns if f"{one.path_in_schema}.".startswith(within))
         at_once = max(1, group.num_rows * GROUP_BYTES // max(GROUP_BYTES, size))
+        at_once = rows_at_once(self._file, self._path, number, [self._column], at_once, GROUP_BYTES)
         self._coming = self._file.iter_batches(at_once, row_groups=[number], columns=[self._column], use_threads=False)
         self._start = self._behind = self._ends[number] - group.num_rows
         self._group = number

@@ -4,6 +4,7 @@ Columns of bytes are not read, unless the file does not say which of its rows ha
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +14,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.errors import MediaError
-from curation.media.arrow_files import arrow_batches, column_values
+from curation.media.arrow_files import ArrowDamage, arrow_batches, arrow_row_count, column_values
+from curation.media.decoded import MAX_ROW_BYTES, MAX_WORK_BYTES, bounded_slices, file_budget
 from curation.media.folder_files import FileFolder, changed_ns
 from curation.media.pair_records import NOTHING_SAID, FoundPicture, Namer, PairNames, PictureFile
+from curation.media.parquet_batches import parquet_batches
 from curation.media.tar_pairs import Choose, damaged
 
 ROWS_AT_ONCE = 1000
 ROWS_WITH_BYTES_AT_ONCE = 32
+MAX_ROWS = 100_000_000
+"""Of one file. Rows of nulls take no room in it, so that a claim of more costs nothing to write."""
 
 PATH = "\0path"
 """In a record, apart from all names of columns."""
@@ -54,7 +59,7 @@ def parquet_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Ite
             read, at = _wanted(rows.columns, file.metadata.row_group(number)), start
             at_once = ROWS_WITH_BYTES_AT_ONCE if rows.columns.bytes in read else ROWS_AT_ONCE
             try:
-                for batch in file.iter_batches(at_once, row_groups=[number], columns=read, use_threads=False):
+                for batch in parquet_batches(file, path, number, read, at_once):
                     yield from rows.found(batch, at, chosen)
                     at += batch.num_rows
             except (OSError, pa.ArrowException, ValueError) as error:
@@ -70,18 +75,19 @@ def arrow_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Itera
         MediaError: not Arrow, or no column of pictures or texts.
     """
     status = os.stat(path)
-    batches, damage = arrow_batches(path)
-    total = sum(batch.num_rows for batch in batches)
-    if batches:
-        rows = _Rows(path, "arrow", name, names, batches[0].schema, status, total)
-        chosen = rows.chosen(total, choose)
-        at = 0
-        for batch in batches:
-            for start in range(0, batch.num_rows, ROWS_AT_ONCE):
-                yield from rows.found(batch.slice(start, ROWS_AT_ONCE), at + start, chosen)
-            at += batch.num_rows
-    if damage:
-        yield damaged(path, name, total, f"behind row {total}: {damage}", total)
+    rows: _Rows | None = None
+    at = 0
+    for batch in arrow_batches(path):
+        if isinstance(batch, ArrowDamage):
+            yield damaged(path, name, at, f"behind row {at}: {batch.reason}", at)
+            return
+        if rows is None:
+            total = arrow_row_count(path)
+            rows = _Rows(path, "arrow", name, names, batch.schema, status, total)
+            chosen = rows.chosen(total, choose)
+        for start in range(0, batch.num_rows, ROWS_AT_ONCE):
+            yield from rows.found(batch.slice(start, ROWS_AT_ONCE), at + start, chosen)
+        at += batch.num_rows
 
 
 class _Rows:
@@ -101,9 +107,16 @@ class _Rows:
         self._namer = Namer(names)
         self._folder = FileFolder(names.image_folder or os.path.dirname(path), names.roots)
         self.columns = _columns(path, schema, self._namer, samples)
+        self._work = file_budget(path, MAX_WORK_BYTES, "split the file")
 
     def chosen(self, count: int, choose: Choose) -> frozenset[int] | None:
-        """The rows to take; None for all."""
+        """The rows to take; None for all.
+
+        Raises:
+            MediaError: there are more than anybody could take.
+        """
+        if count > MAX_ROWS:
+            raise MediaError(f"{self._path}: {count} rows, more than {MAX_ROWS}; split the file")
         keys = _Numbers(count)
         taken = choose(keys)
         return None if len(taken) == count else frozenset(taken)
@@ -131,6 +144,14 @@ class _Rows:
             yield from ({} for _ in range(batch.num_rows))
             return
         said = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+        for part, size in bounded_slices(said, ROWS_AT_ONCE):
+            self._work.take(min(size, MAX_ROW_BYTES))
+            if size <= MAX_ROW_BYTES:
+                yield from self._decoded(part)
+            else:
+                yield f"a row of {size} bytes, more than {MAX_ROW_BYTES}"
+
+    def _decoded(self, said: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
         try:
             yield from said.to_pylist()
         except (ValueError, OverflowError, pa.ArrowException):
@@ -183,7 +204,8 @@ class _Numbers(Sequence[tuple[str, int]]):
 
 
 def _columns(path: str, schema: pa.Schema, namer: Namer, samples: int) -> _Columns:
-    kinds = {name: _kind(schema.field(name).type) for name in schema.names if schema.names.count(name) == 1}
+    counts = Counter(schema.names)
+    kinds = {field.name: _kind(field.type) for field in schema if counts[field.name] == 1}
     images = [name for name, kind in kinds.items() if kind in ("bytes", "text", "image")]
     texts = [name for name, kind in kinds.items() if kind in ("text", "texts")]
     image = namer.columns(path, images, texts, schema.names, samples)
@@ -200,7 +222,7 @@ def _columns(path: str, schema: pa.Schema, namer: Namer, samples: int) -> _Colum
 
 def _kind(type_: pa.DataType) -> str:
     """What a column may be."""
-    if pa.types.is_dictionary(type_):
+    if pa.types.is_dictionary(type_) or pa.types.is_run_end_encoded(type_):
         type_ = type_.value_type
     if pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_):
         return "bytes"

@@ -15,6 +15,8 @@ BLOCK = 512
 READ_AT_ONCE = 1 << 20
 MAX_HEADER_BYTES = 1 << 20
 """Of a pax or GNU header that holds a long name; a name has some hundreds."""
+MAX_NAME_BYTES = 1 << 14
+"""Four times what Linux takes for a path; each name is held until the tar is read."""
 
 PLAIN = frozenset((b"0", b"\0", b"7"))
 OF_THE_NEXT = frozenset((b"L", b"K", b"x", b"X", b"g"))
@@ -24,6 +26,8 @@ PASSED_OVER = frozenset((b"5", b"V"))
 REFUSED = {b"1": "a hard link", b"2": "a link", b"3": "a device", b"4": "a device", b"6": "a pipe", b"S": "sparse"}
 PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 """How a packed tar begins, whatever it is called."""
+PAX_KEYS = ("path", "size")
+SPARSE = "GNU.sparse."
 NO_CONTENT = PASSED_OVER | REFUSED.keys() - {b"S"}
 
 
@@ -165,17 +169,17 @@ def _content(fd: int, start: int, size: int) -> bytes:
 
 def _extend(extended: _Extended, kind: bytes, content: bytes) -> None:
     if kind == b"L":
-        extended.path = _text(content.split(b"\0", 1)[0])
+        extended.path = _name(content.split(b"\0", 1)[0])
     if kind in (b"K", b"L"):
         return
-    values = dict(_pax_records(content))
+    values = {key: value for key, value in _pax_records(content) if key in PAX_KEYS or key.startswith(SPARSE)}
     if kind == b"g":
-        extended.of_all |= values
+        extended.of_all |= {key: value for key, value in values.items() if key in PAX_KEYS}
         extended.clear()
         return
-    extended.path = values.get("path", extended.path)
+    extended.path = _name(values["path"].encode()) if "path" in values else extended.path
     extended.size = int(values["size"]) if "size" in values else extended.size
-    extended.sparse = any(name.startswith("GNU.sparse.") for name in values)
+    extended.sparse = any(name.startswith(SPARSE) for name in values)
 
 
 def _pax_records(content: bytes) -> Iterator[tuple[str, str]]:
@@ -201,6 +205,12 @@ def _behind_zeros(fd: int, at: int, end: int) -> int:
             return at + (len(chunk) - len(rest)) // BLOCK * BLOCK
         at += len(chunk)
     return at
+
+
+def _name(name: bytes) -> str:
+    if len(name) > MAX_NAME_BYTES:
+        raise ValueError(f"a name of {len(name)} bytes, more than {MAX_NAME_BYTES}")
+    return _text(name)
 
 
 def _text(name: bytes) -> str:

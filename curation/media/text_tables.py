@@ -5,6 +5,7 @@ import json
 import mmap
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,17 +14,23 @@ from typing import IO, Any
 import pyarrow as pa
 
 from curation.errors import MediaError
+from curation.media.decoded import MAX_WORK_BYTES, FileBudget, file_budget
 
 BOM = b"\xef\xbb\xbf"
 SEPARATORS = {".csv": b",", ".tsv": b"\t"}
 
 PACKINGS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 """Of text, by the last end of a file's name."""
-MAX_UNPACKED_BYTES = 1 << 33
-"""Of a CSV file, which is unpacked to a temporary file. Lines of JSON are unpacked as they are read."""
+MAX_RECORD_BYTES = 1 << 24
+READ_AT_ONCE = 1 << 20
+SPLIT = "split the file"
 
 MAX_DEPTH = 100
 """Of objects and lists in one another."""
+
+MAX_CONTAINERS = 1 << 20
+MAX_VALUES = 1 << 22
+"""Objects and lists, and all values, in one text of JSON: an empty list takes 3 bytes of it, and 60 of Python's."""
 
 NumberedRecord = tuple[int, dict[str, Any] | str]
 """A line's number, from 1, and its record, or why it has none."""
@@ -39,12 +46,30 @@ def opened(path: str) -> IO[bytes]:
     """A file to be read from its beginning to its end, unpacked if its name says that it is packed.
 
     Raises:
-        OSError: it cannot be read, which reading on may raise too.
+        OSError: it cannot be read, which reading on may raise too; or `TooLarge`, where it unfolds too far.
     """
     packing = PACKINGS.get(os.path.splitext(path)[1].lower())
-    if packing is None:
-        return open(path, "rb")
-    return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(path), packing), 1 << 16)
+    file: Any = io.FileIO(path) if packing is None else pa.CompressedInputStream(pa.OSFile(path), packing)
+    return io.BufferedReader(_Bounded(file, file_budget(path, MAX_WORK_BYTES, SPLIT)), 1 << 16)
+
+
+class _Bounded(io.RawIOBase):
+    """A file of which no more is read than its budget allows: of one that is packed, or has holes."""
+
+    def __init__(self, file: Any, budget: FileBudget) -> None:
+        self._file, self._budget = file, budget
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = int(self._file.readinto(buffer))
+        self._budget.take(count)
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def json_lines(path: str, max_bytes: int) -> Iterator[NumberedRecord]:
@@ -79,6 +104,8 @@ def json_object(data: bytes) -> dict[str, Any] | str:
 
     How deep Python reads depends on how deep it is called itself; so there is a limit, which is the same everywhere.
     """
+    if reason := json_too_large(data):
+        return reason
     try:
         value = json.loads(data)
     except RecursionError:
@@ -88,6 +115,17 @@ def json_object(data: bytes) -> dict[str, Any] | str:
     if not isinstance(value, dict):
         return "not a JSON object"
     return f"JSON nested deeper than {MAX_DEPTH}" if is_deeper(value, MAX_DEPTH) else value
+
+
+def json_too_large(data: bytes | str, start: int = 0) -> str | None:
+    """Why a text of JSON is not read, if it may hold too many values; signs within its texts count too."""
+    if isinstance(data, str):
+        objects, lists, commas = (data.count(sign, start) for sign in "{[,")
+    else:
+        objects, lists, commas = (data.count(sign, start) for sign in (b"{", b"[", b","))
+    if objects + lists > MAX_CONTAINERS or commas > MAX_VALUES:
+        return f"JSON with more than {MAX_CONTAINERS} objects and lists, or {MAX_VALUES} values"
+    return None
 
 
 def is_deeper(value: dict[str, Any], depth: int) -> bool:
@@ -105,29 +143,29 @@ def is_deeper(value: dict[str, Any], depth: int) -> bool:
     return True
 
 
-def csv_header(path: str, separator: bytes = b",") -> list[str]:
+def csv_header(path: str, separator: bytes = b",", max_bytes: int = MAX_RECORD_BYTES) -> list[str]:
     """The names in the first line of a CSV file.
 
     Raises:
         MediaError: the file cannot be read, or has no header that can be.
     """
     with _mapped(path) as data:
-        return _header(path, data, _Fields(separator))[0]
+        return _header(path, data, _Fields(separator, max_bytes))[0]
 
 
-def csv_records(path: str, separator: bytes = b",") -> Iterator[NumberedRecord]:
+def csv_records(path: str, separator: bytes = b",", max_bytes: int = MAX_RECORD_BYTES) -> Iterator[NumberedRecord]:
     """The records of a CSV file (RFC 4180) whose first line has the names; empty fields are None.
 
     A quote inside of a field that does not begin with one is a quote. A record that is broken costs its first line
-    alone: a quote that is never closed would otherwise swallow all that follow.
+    alone: a quote that is never closed would otherwise swallow all that follow. So does one of more than `max_bytes`.
 
     Raises:
         MediaError: the file cannot be read, or has no header that can be.
     """
     with _mapped(path) as data:
-        fields = _Fields(separator)
+        fields = _Fields(separator, max_bytes)
         header, at = _header(path, data, fields)
-        number = 1 + data[:at].count(b"\n")
+        number = 1 + _line_ends(data, 0, at)
         while at < len(data):
             values, behind = fields.of_record(data, at)
             if isinstance(values, list) and len(values) != len(header) and values != [None]:
@@ -137,7 +175,7 @@ def csv_records(path: str, separator: bytes = b",") -> Iterator[NumberedRecord]:
                 yield number, values
             elif values != [None]:
                 yield number, dict(zip(header, values, strict=True))
-            number += data[at:behind].count(b"\n")
+            number += _line_ends(data, at, behind)
             at = behind
 
 
@@ -147,6 +185,7 @@ def _mapped(path: str) -> Iterator[mmap.mmap]:
         with _plain_file(path) as file:
             if not os.fstat(file.fileno()).st_size:
                 raise MediaError(f"{path}: an empty file, without a header")
+            file_budget(path, MAX_WORK_BYTES, SPLIT).take(os.fstat(file.fileno()).st_size)
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 yield data
     except (OSError, pa.ArrowException) as error:
@@ -161,10 +200,7 @@ def _plain_file(path: str) -> Iterator[IO[bytes]]:
             yield file
         return
     with tempfile.TemporaryFile() as plain, opened(path) as packed:
-        while chunk := packed.read(1 << 20):
-            plain.write(chunk)
-            if plain.tell() > MAX_UNPACKED_BYTES:
-                raise MediaError(f"{path}: more than {MAX_UNPACKED_BYTES} bytes when it is unpacked")
+        shutil.copyfileobj(packed, plain, READ_AT_ONCE)
         plain.flush()
         yield plain
 
@@ -184,6 +220,11 @@ def _header(path: str, data: mmap.mmap, fields: "_Fields") -> tuple[list[str], i
     raise MediaError(f"{path}: no header")
 
 
+def _line_ends(data: mmap.mmap, start: int, end: int) -> int:
+    """How many lines end in a stretch; a record that is too long is no reason to hold it."""
+    return sum(data[at : min(at + READ_AT_ONCE, end)].count(b"\n") for at in range(start, end, READ_AT_ONCE))
+
+
 def _line_end(data: mmap.mmap, at: int) -> int:
     """Where the next line begins."""
     end = data.find(b"\n", at)
@@ -191,9 +232,10 @@ def _line_end(data: mmap.mmap, at: int) -> int:
 
 
 class _Fields:
-    """The grammar of a record, for one separator."""
+    """The grammar of a record, for one separator; no more than `max_bytes` of one are looked at."""
 
-    def __init__(self, separator: bytes) -> None:
+    def __init__(self, separator: bytes, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         mark = re.escape(separator)
         # Possessive (++): a quote that is never closed costs one pass, not one for each of its bytes.
         quoted = rb'"((?:[^"]++|"")*+)"'
@@ -204,8 +246,11 @@ class _Fields:
     def of_record(self, data: mmap.mmap, at: int) -> tuple[list[str | None] | str, int]:
         """The fields of the record that begins at a byte, or what is wrong; and where the next one begins."""
         values: list[str | None] = []
+        limit = min(len(data), at + self._max_bytes)
         while True:
-            match = self._field.match(data, at)
+            match = self._field.match(data, at, limit)
+            if limit < len(data) and (match is None or match.end() == limit):
+                return f"a record of more than {self._max_bytes} bytes, or a quote that is not closed", at
             if match is None:
                 return "a quote that is not closed, or text behind a closed one", at
             quoted, plain, end = match.groups()

@@ -1,7 +1,8 @@
 """Work that killed its process, done again in processes of its own until the rows that kill stand alone.
 
-The parent hands a block to a child; a child that dies is told of by its exit. Then the block is halved, and so on down
-to the group of rows that kills, which becomes `failed: crashed` with the stage that it died in.
+The parent hands a block to a child; a child that dies is told of by its exit, and one that holds more memory than it
+may is killed. Then the block is halved, and so on down to the group of rows that kills, which becomes `failed: crashed`
+with the stage that it died in.
 """
 
 import os
@@ -19,19 +20,21 @@ import pyarrow.compute as pc
 
 from curation.errors import RunFailed
 from curation.runtime.chain import ALIKE_ROOTS, CRASHED, Outcome, crashed, halves, join_outcomes
+from curation.runtime.memory import BY_DEFAULT, LOOKS_EVERY_S, MemoryLimits, held_bytes
 from curation.runtime.nodes import Map
 from curation.runtime.tasks import Run, Task, in_this_process
 from curation.store.objects import Store
 
 STAGE_FILE = "stage"
+HELD = "it held more than"
 
 
-def isolated(store: Store, timeout_s: float) -> Run:
-    """Run chains in child processes; a child that dies or passes `timeout_s` costs its own rows alone."""
+def isolated(store: Store, timeout_s: float, memory: MemoryLimits = BY_DEFAULT) -> Run:
+    """Run chains in child processes; one that dies, or passes `timeout_s` or `memory`, costs its own rows alone."""
 
     def run(task: Task, rows: pa.Table) -> Outcome:
         assert isinstance(task.node, Map)
-        found, stage, error = _in_child(task, rows, store, timeout_s)
+        found, stage, error = _in_child(task, rows, store, timeout_s, memory.of(task.node, rows))
         if found is not None:
             return found
         both = halves(rows, task.node.unit.together)
@@ -41,32 +44,40 @@ def isolated(store: Store, timeout_s: float) -> Run:
 
     def whole(task: Task, rows: pa.Table) -> Outcome:
         outcome = run(task, rows)
-        _refuse_death_of_all(task, rows, outcome)
+        _refuse_death_of_all(task, rows, outcome, memory)
         return outcome
 
     return whole
 
 
-def _refuse_death_of_all(task: Task, rows: pa.Table, outcome: Outcome) -> None:
-    """End the run where the rows of many sources all died alike: that is a library or a machine, not the rows."""
+def _refuse_death_of_all(task: Task, rows: pa.Table, outcome: Outcome, memory: MemoryLimits) -> None:
+    """End the run where the rows of many sources all died alike: that is a library or a machine, not the rows.
+
+    Many files in one folder may all unfold too far. But where memory is limited by hand, the limit may be too low.
+    """
     if pc.count_distinct(rows["root"]).as_py() < ALIKE_ROOTS:
         return
     ends = outcome.ledger.group_by(["reason", "error"]).aggregate([]).to_pylist()
-    if len(ends) == 1 and ends[0]["reason"] == CRASHED:
+    if len(ends) != 1 or ends[0]["reason"] != CRASHED:
+        return
+    if memory.unit_bytes is not None or HELD not in ends[0]["error"]:
         raise RunFailed(f"node {task.node.name}: of all {rows.num_rows} rows of a unit, {ends[0]['error']}")
 
 
-def _in_child(task: Task, rows: pa.Table, store: Store, timeout_s: float) -> tuple[Outcome | None, str, str]:
+def _in_child(
+    task: Task, rows: pa.Table, store: Store, timeout_s: float, memory_bytes: int
+) -> tuple[Outcome | None, str, str]:
     """The outcome, or None with the stage in which the child died and how."""
     with tempfile.TemporaryDirectory(prefix="curate-") as name:
         folder = Path(name)
         (folder / "task").write_bytes(pickle.dumps((task, rows, store)))
         command = [sys.executable, "-m", "curation.runtime.isolation", name]
-        try:
-            child = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False, env=_same_path())
-            died = "" if (folder / "outcome").exists() else _how(child.returncode)
-        except subprocess.TimeoutExpired:
-            died = f"no result after {timeout_s:.0f} s"
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, env=_same_path()) as child:
+            try:
+                ended = _watched(child, timeout_s, memory_bytes)
+            finally:
+                child.kill()
+        died = "" if (folder / "outcome").exists() else ended or _how(child.returncode)
         if not died:
             result = pickle.loads((folder / "outcome").read_bytes())
             if isinstance(result, BaseException):
@@ -77,6 +88,19 @@ def _in_child(task: Task, rows: pa.Table, store: Store, timeout_s: float) -> tup
         if stage == "start" and died.startswith("exit code"):
             raise RunFailed(f"node {task.node.name}: a process of its own does not start: {died}; see its error above")
         return None, stage, f"the process died in stage {stage}: {died}"
+
+
+def _watched(child: "subprocess.Popen[bytes]", timeout_s: float, memory_bytes: int) -> str:
+    """Wait for a child; why it has to be ended, or nothing where it ended itself."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            child.wait(LOOKS_EVERY_S)
+            return ""
+        except subprocess.TimeoutExpired:
+            if (held_bytes(child.pid) or 0) > memory_bytes:
+                return f"{HELD} {memory_bytes / 1e9:.1f} GB of memory (--memory-gb allows a unit more)"
+    return f"no result after {timeout_s:.0f} s"
 
 
 def _same_path() -> dict[str, str]:

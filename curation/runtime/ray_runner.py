@@ -20,13 +20,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+
 from curation import meter
 from curation.errors import CurateError, EngineMissing, RunFailed
 from curation.runtime import stopping
+from curation.runtime.chain import Outcome
 from curation.runtime.inline import ATTEMPTS
 from curation.runtime.isolation import isolated
+from curation.runtime.memory import MemoryLimits, Watch
 from curation.runtime.ray_address import check_answers
-from curation.runtime.tasks import BEAT_EVERY_S, Task, Working, execute, unwatched
+from curation.runtime.tasks import BEAT_EVERY_S, Task, Working, execute, in_this_process, unwatched
 from curation.store.objects import Store
 from curation.store.parts import Receipt
 
@@ -82,18 +86,32 @@ def _posting(part: str, board: Any) -> Iterator[None]:
 
 
 class Slot:
-    """One worker: loads its engines on first use and does one task at a time."""
+    """One worker: loads its engines on first use and does one task at a time.
+
+    A unit that takes more memory than it may ends the worker, as any death does.
+    """
+
+    _watch: Watch | None = None
 
     def ready(self) -> str:
         """The id of the node that it runs on."""
         ray = _ray()
         return str(ray.get_runtime_context().get_node_id())
 
-    def do(self, task: Task, store: Store, isolate: bool, timeout_s: float, board: Any = None) -> Receipt:
+    def do(
+        self, task: Task, store: Store, isolate: bool, timeout_s: float, memory: MemoryLimits, board: Any = None
+    ) -> Receipt:
         """One task, in this process or in processes of its own. How far it is stands on the board now and then."""
+        watch = self._watch = self._watch or Watch()
+        here = in_this_process(store)
+
+        def watched(task: Task, rows: pa.Table) -> Outcome:
+            with watch.at_most(0, memory.of(task.node, rows)):
+                return here(task, rows)
+
         try:
             with _posting(task.part, board):
-                return execute(task, store, isolated(store, timeout_s) if isolate else None)
+                return execute(task, store, isolated(store, timeout_s, memory) if isolate else watched)
         except EngineMissing as error:
             where = f"worker on {socket.gethostname()} ({_ray().util.get_node_ip_address()})"
             raise type(error)(f"{where}: {error}") from error
@@ -117,6 +135,7 @@ class RayRunner:
         address: of a running cluster; None starts a local one and stops it at the end.
         slot_cpus, slot_gpus: what one slot asks for.
         unit_timeout_s: after this a unit counts as dead.
+        unit_bytes: memory that a unit may hold; None for the default (`MemoryLimits`).
     """
 
     workers: int | None = None
@@ -124,6 +143,7 @@ class RayRunner:
     slot_cpus: float = 1.0
     slot_gpus: float = 0.0
     unit_timeout_s: float = 3600.0
+    unit_bytes: int | None = None
     _pool: list[_Worker] = field(default_factory=list)
     _starting: dict[Any, Any] = field(default_factory=dict)
     """Actors that may still wait for room, by the reference that tells of their start."""
@@ -163,8 +183,9 @@ class RayRunner:
                 if worker.task is None and waiting:
                     worker.task, worker.since = waiting.popleft(), time.monotonic()
                     worker.isolated = deaths.get(worker.task.part, 0) >= ATTEMPTS
+                    memory = MemoryLimits(self.unit_bytes, self._slots_of_a_node())
                     reference = worker.actor.do.remote(
-                        worker.task, store, worker.isolated, self.unit_timeout_s, self._board
+                        worker.task, store, worker.isolated, self.unit_timeout_s, memory, self._board
                     )
                     running[reference] = worker
             self._tell(running, working)
@@ -275,6 +296,13 @@ class RayRunner:
         if self.workers:
             return self.workers
         return max(1, int(min(ray.cluster_resources().get("CPU", 1) / self.slot_cpus, self._memory_allows())))
+
+    def _slots_of_a_node(self) -> int:
+        """How many slots may share a machine at most."""
+        ray = _ray()
+
+        cpus = max((node["Resources"].get("CPU", 1.0) for node in ray.nodes() if node["Alive"]), default=1.0)
+        return max(1, min(self._size(), int(cpus / self.slot_cpus) if self.slot_cpus else self._size()))
 
     def _memory_allows(self) -> float:
         ray = _ray()

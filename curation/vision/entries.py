@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curation.errors import MediaError
+from curation.errors import MediaError, TooLarge
 from curation.first_look import shares
 from curation.hashing import bytes_digest
+from curation.media.decoded import MAX_FILE_BYTES, ROW_BYTES, FileBudget, file_budget
 from curation.media.pair_files import key_draw, pictures_of
 from curation.media.pair_records import FoundPicture, PairNames
 from curation.media.places import MAX_BYTES, read_place
@@ -25,6 +26,7 @@ from schemas.pairs import ENTRY, PAIR
 from schemas.places import PLACE
 
 ROWS_AT_ONCE = 10_000
+REMEDY = "raise source.max_decoded_bytes, or split the file"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class ReadEntries(Stage):
     """Of a text, or of a line; a longer one fails."""
     max_metadata_bytes: int = 1 << 14
     """The longest values stay out, and are named."""
+    max_decoded_bytes: int = MAX_FILE_BYTES
+    """Of all entries of a file (`media.decoded.file_budget`); a file that unfolds to more fails as a whole."""
 
     reads = (
         "name",
@@ -78,13 +82,27 @@ class ReadEntries(Stage):
             raise MediaError(file["error"])
         limits = (self.max_text_bytes, self.max_metadata_bytes)
         names = PairNames(self.caption, self.image, self.image_folder, *limits, tuple(file["roots"]))
-        yield from pictures_of(file["uri"], file["format"], file["name"], names, file["row_id"], self.at_most)
+        found = pictures_of(file["uri"], file["format"], file["name"], names, file["row_id"], self.at_most)
+        if file["format"] != "files":
+            found = _within(file_budget(file["uri"], self.max_decoded_bytes, REMEDY), found)
+        yield from found
 
 
 def read_entries(source: PairSource, limit: int | None = None) -> ReadEntries:
     """The stage for a source. With a limit all files must come in one block."""
     names = names_of(source)
-    return ReadEntries(names.caption, names.image, names.image_folder, limit)
+    return ReadEntries(
+        names.caption, names.image, names.image_folder, limit, max_decoded_bytes=source.max_decoded_bytes
+    )
+
+
+def _within(budget: FileBudget, pictures: Iterator[FoundPicture]) -> Iterator[FoundPicture]:
+    """Images, as long as what is said of them is within the budget."""
+    for one in pictures:
+        said = one.said
+        texts = sum(len(caption) + ROW_BYTES for caption in said.captions if caption is not None)
+        budget.take(ROW_BYTES + texts + len(said.metadata or "") + len(said.url or "") + len(one.error or ""))
+        yield one
 
 
 def _entries(listed: pa.Table, file: dict[str, Any], pictures: Iterator[FoundPicture]) -> pa.Table:
@@ -96,6 +114,8 @@ def _entries(listed: pa.Table, file: dict[str, Any], pictures: Iterator[FoundPic
             entries.add(found)
     except NotDrawn:
         decided = None if entries.count else reject(listed, [True], "not_drawn", verdict=SAMPLED_OUT)
+    except TooLarge as error:
+        return mark(listed, [failure(error)])
     except MediaError as error:
         decided = mark(listed, [failure(error)])
     tables = [entries.table()] if entries.count else []
@@ -127,6 +147,8 @@ def _read(pictures: Iterator[FoundPicture]) -> tuple[list[FoundPicture], MediaEr
     found: list[FoundPicture] = []
     try:
         found.extend(pictures)
+    except TooLarge as error:
+        return [], error
     except MediaError as error:
         return found, error
     return found, None
