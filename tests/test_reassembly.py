@@ -145,7 +145,7 @@ def test_vectors_that_cancel_out_give_no_embedding(pictures: list[Path]) -> None
 
 
 def test_facts_of_whole_documents_are_joined_by_their_root() -> None:
-    columns = {name: [None] for name in ("url", "title", "metadata", "occurrences")}
+    columns = {name: [None] for name in ("url", "title", "metadata", "occurrences", "split")}
     documents = pa.table({"row_id": ["d"], "root": ["d"], "name": ["page"], "node_count": [7], **columns})
     stage = WholeDocuments()
     (fact,) = stage(documents.select(["row_id", "root", *stage.reads])).to_pylist()
