@@ -18,16 +18,20 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 INSTALL = $(PIP) install -c requirements.lock 'setuptools>=77.0.3' \
 	&& $(PIP) install -c requirements.lock --no-build-isolation -e
 
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test check lint fast reference bench lock clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo    install, make a small corpus, curate it, say where to look"
-	@echo "make test    install everything, run the tests"
-	@echo "make lint    ruff, mypy --strict, layers"
-	@echo "make bench   the benchmark table"
-	@echo "make lock    write requirements.lock"
-	@echo "make clean   remove .venv and caches"
+	@echo "make demo       install, make small corpora with planted faults, curate them, say where to look"
+	@echo "make check      lint and the fast tests, in under a minute; before each commit"
+	@echo "make test       install everything, run all tests"
+	@echo "make lint       ruff, mypy --strict, layers"
+	@echo "make fast       the fast tests: no process, no cluster, no whole pipeline"
+	@echo "make reference  write docs/reference.md from the code"
+	@echo "make bench      the benchmark table"
+	@echo "make lock       write requirements.lock"
+	@echo "make clean      remove .venv, caches and what the demo made"
+	@echo "PYTHON=python3.12 chooses the interpreter; PIP_INDEX_URL and the like choose the package index."
 
 demo: .venv/installed-demo
 	$(DEMO)
@@ -39,6 +43,16 @@ lint: .venv/installed-all
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m mypy --strict
 	.venv/bin/python .ci/layers.py
+
+# What a change is checked with before it is committed: both at once, since types take one core.
+check: .venv/installed-all
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint fast
+
+fast: .venv/installed-all
+	$(PYTEST) -q --fast
+
+reference: .venv/installed-all
+	.venv/bin/python -m scripts.reference
 
 bench: .venv/installed-all
 	$(BENCH)

@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("curation", "dags", "pipelines", "recipes", "schemas")
-RESOURCES = {".yaml", ".json", ".txt", ".md", ".onnx"}
+RESOURCES = {".typed", ".yaml", ".json", ".txt", ".md", ".onnx"}
 
 # Refuses what the extras install, as if it were not there, and then imports every module named on the command line.
 IMPORT_EACH = """
@@ -99,6 +99,10 @@ def product_files(suffixes: set[str]) -> set[str]:
 def test_the_wheel_holds_every_module_and_resource_and_nothing_else(wheel: Path) -> None:
     held = {name for name in listing(wheel) if ".dist-info/" not in name}
     assert held == product_files({".py"} | RESOURCES)
+
+
+def test_every_package_says_that_it_has_types(wheel: Path) -> None:
+    assert {f"{package}/py.typed" for package in PACKAGES} <= listing(wheel)
 
 
 def test_the_recipes_travel_in_the_wheel(wheel: Path) -> None:
