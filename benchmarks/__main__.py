@@ -120,19 +120,19 @@ COMPARISONS = (
         "short.peak_memory_mb", "MB", "memory_ratio", ours_at_most=600,
     ),
     Comparison(
-        "images", "10,000 pictures: ours over a script by hand, same measures", "ours.cpu_s_per_10000",
+        "images", "10,000 images: ours over a script by hand, same measures", "ours.cpu_s_per_10000",
         "floor.cpu_s_per_10000", "CPU s", "ours_over_floor", at_most=2,
     ),
     Comparison(
-        "images", "10,000 pictures: ours over a lean script", "ours.cpu_s_per_10000",
+        "images", "10,000 images: ours over a lean script", "ours.cpu_s_per_10000",
         "lean_floor.cpu_s_per_10000", "CPU s", "ours_over_lean_floor", at_most=2,
     ),
     Comparison(
-        "images", "10,000 pictures: Daft over ours", "ours.cpu_s_per_10000", "daft.cpu_s_per_10000", "CPU s",
+        "images", "10,000 images: Daft over ours", "ours.cpu_s_per_10000", "daft.cpu_s_per_10000", "CPU s",
         "daft_over_ours", at_least=1,
     ),
     Comparison(
-        "images", "10,000 pictures: Data-Juicer over ours", "ours.cpu_s_per_10000",
+        "images", "10,000 images: Data-Juicer over ours", "ours.cpu_s_per_10000",
         "data_juicer.cpu_s_per_10000", "CPU s", "data_juicer_over_ours", at_least=1,
     ),
     Comparison(

@@ -1,7 +1,7 @@
-"""Pictures with captions, as img2dataset writes them: tars of `<key>.jpg`, `<key>.txt`, `<key>.json`, made from a seed.
+"""Images with captions, as img2dataset writes them: tars of `<key>.jpg`, `<key>.txt`, `<key>.json`, made from a seed.
 
-A picture is the mean of two crops of large canvases of noise, so that no two look alike; some are too small, too long,
-blurred, or near copies of another, scaled and compressed again. Picture `n` depends on the seed and on `n` alone: a
+An image is the mean of two crops of large canvases of noise, so that no two look alike; some are too small, too long,
+blurred, or near copies of another, scaled and compressed again. Image `n` depends on the seed and on `n` alone: a
 corpus of 20,000 is the beginning of one of 60,000, and shares its tars.
 """
 
@@ -27,9 +27,9 @@ WORDS = "red green blue old young small bright quiet house river dog cat tree st
 
 
 def make_corpus(folder: Path, count: int, seed: int = 0, processes: int = 2) -> list[Path]:
-    """The tars of a corpus of `count` pictures, whole tars only; those that are there stay."""
+    """The tars of a corpus of `count` images, whole tars only; those that are there stay."""
     if count % PER_TAR:
-        raise ValueError(f"a corpus has whole tars of {PER_TAR} pictures, which {count} is not")
+        raise ValueError(f"a corpus has whole tars of {PER_TAR} images, which {count} is not")
     folder.mkdir(parents=True, exist_ok=True)
     tars = [folder / f"{number:05d}.tar" for number in range(count // PER_TAR)]
     todo = [path for path in tars if not path.exists()]
@@ -80,18 +80,18 @@ def _jpeg(seed: int, number: int) -> bytes:
     quality = 85
     if fault == "copy":
         original = number - 1
-        picture = _picture(seed, original, fault_of(seed, original))
-        width, height = picture.size
-        picture, quality = picture.resize((width * 9 // 10, height * 9 // 10), Image.Resampling.BICUBIC), 70
+        image = _image(seed, original, fault_of(seed, original))
+        width, height = image.size
+        image, quality = image.resize((width * 9 // 10, height * 9 // 10), Image.Resampling.BICUBIC), 70
     else:
-        picture = _picture(seed, number, fault)
+        image = _image(seed, number, fault)
     data = BytesIO()
-    picture.save(data, "JPEG", quality=quality)
+    image.save(data, "JPEG", quality=quality)
     return data.getvalue()
 
 
 def fault_of(seed: int, number: int) -> str:
-    """What is wrong with a picture; empty for a good one. No copy is of a copy, or of another tar."""
+    """What is wrong with an image; empty for a good one. No copy is of a copy, or of another tar."""
     drawn = np.random.default_rng([seed, number, 2]).random()
     for name, share in FAULTS:
         if drawn < share:
@@ -101,7 +101,7 @@ def fault_of(seed: int, number: int) -> str:
     return ""
 
 
-def _picture(seed: int, number: int, fault: str) -> Image.Image:
+def _image(seed: int, number: int, fault: str) -> Image.Image:
     chance = np.random.default_rng([seed, number, 3])
     width, height = {"small": (240, 200), "long": (1200, 300)}.get(fault) or SIZES[chance.integers(len(SIZES))]
     crops: list[Image.Image] = []
@@ -111,8 +111,8 @@ def _picture(seed: int, number: int, fault: str) -> Image.Image:
         crop = canvas[top : top + height, left : left + width]
         turned = crop[:: chance.choice((-1, 1)), :: chance.choice((-1, 1))]
         crops.append(Image.fromarray(np.ascontiguousarray(turned)))
-    picture = Image.blend(crops[0], crops[1], 0.5)
-    return picture.filter(ImageFilter.GaussianBlur(12)) if fault == "blurred" else picture
+    image = Image.blend(crops[0], crops[1], 0.5)
+    return image.filter(ImageFilter.GaussianBlur(12)) if fault == "blurred" else image
 
 
 @lru_cache(maxsize=CANVASES)

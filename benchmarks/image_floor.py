@@ -1,12 +1,12 @@
-"""The job of `benchmarks/images.py` by hand: one process, one file, nothing between the picture and the answer.
+"""The job of `benchmarks/images.py` by hand: one process, one file, nothing between the image and the answer.
 
 It reads the tars, hashes, judges size and aspect ratio by the header, decodes at draft scale, judges what shows
-nothing, finds duplicates by perceptual hash, and writes a ledger and the kept pictures to tars with an index. It has no
+nothing, finds duplicates by perceptual hash, and writes a ledger and the kept images to tars with an index. It has no
 units, no receipts, no lineage, no place to go on from when it is killed, and holds its tables in memory.
 
-Two measures of a picture:
+Two measures of an image:
 
-- `same` calls the library's own measures, so that its verdicts must be the library's, picture by picture: what the
+- `same` calls the library's own measures, so that its verdicts must be the library's, image by image: what the
   pipeline costs beyond it is the pipeline's own;
 - `lean` is what one would write for this job alone: Pillow's grey draft, its scaling, blur and a perceptual hash, in
   numpy. It measures no contrast, no colours, no entropy and no flat share; duplicates are told by grey alone.
@@ -45,7 +45,7 @@ Measure = Callable[[bytes], dict[str, Any]]
 
 @dataclass
 class Pair:
-    """One picture and one text, where the picture lies, and what became of them."""
+    """One image and one text, where the image lies, and what became of them."""
 
     row_id: str
     image_hash: str
@@ -86,7 +86,7 @@ def run(tars: list[Path], out: Path, measure: Measure) -> dict[str, Any]:
 
 
 def scan(tars: list[Path], measure: Measure) -> list[Pair]:
-    """Every different pair, judged by its own picture alone."""
+    """Every different pair, judged by its own image alone."""
     pairs: dict[str, Pair] = {}
     for path in tars:
         for key, parts, place in entries(path):
@@ -110,7 +110,7 @@ def pair_id(image_hash: str, text_hash: str) -> str:
 
 
 def entries(path: Path) -> Iterator[tuple[str, dict[str, bytes], tuple[int, int]]]:
-    """Key, parts by extension, and offset and size of the picture, of each sample of a tar."""
+    """Key, parts by extension, and offset and size of the image, of each sample of a tar."""
     with tarfile.open(path) as tar:
         key, place = "", (0, 0)
         parts: dict[str, bytes] = {}
@@ -144,7 +144,7 @@ def judge(pair: Pair, data: bytes, measure: Measure) -> None:
                 pair.go("rejected", "image_blank", pair.measures["contrast"], MIN_CONTRAST)
             elif pair.measures["sharpness"] < MIN_SHARPNESS:
                 pair.go("rejected", "image_blurred", pair.measures["sharpness"], MIN_SHARPNESS)
-    # A picture that cannot be read is one row of the ledger.
+    # An image that cannot be read is one row of the ledger.
     except Exception as error:
         pair.go("failed", type(error).__name__, None, None, str(error))
 
@@ -176,7 +176,7 @@ def reject_duplicates(pairs: list[Pair]) -> None:
     """Of pairs whose hashes and, where they are measured, colours are near, the best stays: by size, by different words
     of the caption, by id. One goes where it is near to one that stays.
 
-    Pairs of one picture stay or go together.
+    Pairs of one image stay or go together.
     """
     detail = CaptionDetail().measure
     told = [int(detail(pair.caption)["detail"]) for pair in pairs]
@@ -213,7 +213,7 @@ def write_ledger(pairs: list[Pair], out: Path) -> None:
 
 
 def export(pairs: list[Pair], out: Path) -> None:
-    """The kept pictures, as they came, with caption and what is known of them; and where each lies."""
+    """The kept images, as they came, with caption and what is known of them; and where each lies."""
     index: list[dict[str, Any]] = []
     waiting = sorted(pairs, key=lambda pair: (pair.path, pair.offset))
     number = 0

@@ -6,12 +6,12 @@
 Each reads JSON lines with paths of files (the reader of tars in Daft 0.7.26 stands still for ever when it is given two
 of them on two cores) and does what it has operators for. Neither does the whole job, to its own advantage:
 
-- **Daft** reads, decodes and hashes pictures natively; blur is a function of the user's, as it has none. Duplicates are
+- **Daft** reads, decodes and hashes images natively; blur is a function of the user's, as it has none. Duplicates are
   those of an equal hash (it can measure Hamming distances, but only between columns, so it would need a join of all
-  pairs). Kept pictures go to Parquet with their bytes, as it writes no tars. No ledger, no hash of bytes.
+  pairs). Kept images go to Parquet with their bytes, as it writes no tars. No ledger, no hash of bytes.
 - **Data-Juicer** reads JSON lines with paths of files, and has operators for size, aspect ratio and duplicates of an
   equal hash, fused to one decode. It has none for blur, and none is added. Kept pairs go to JSON lines with paths: no
-  picture is copied, no tar is written. No ledger, no hash of bytes.
+  image is copied, no tar is written. No ledger, no hash of bytes.
 
 This file imports nothing of the project.
 """

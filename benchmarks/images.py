@@ -1,17 +1,17 @@
-"""Pictures checked, freed of duplicates and packed: the pipeline beside a script by hand, and beside its peers.
+"""Images checked, freed of duplicates and packed: the pipeline beside a script by hand, and beside its peers.
 
 The job: JPEGs of tars as img2dataset writes them; 256 on the shorter side, at most 3 : 1, not blank, not blurred; of
-pictures that look alike (4 bits of 64) one; what is left in tars with an index, and a ledger of every picture.
+images that look alike (4 bits of 64) one; what is left in tars with an index, and a ledger of every image.
 
 - *Ours* is the pipeline `captions` without text checks, embeddings and clusters, in process, with everything that it
   always does: hashes, units, receipts, lineage, a version.
 - The *floor* is `image_floor.py`, one script and one process, with the very measures of the pipeline: both must keep
-  the same pictures. The *lean floor* is that script with measures of its own, for this job alone.
+  the same images. The *lean floor* is that script with measures of its own, for this job alone.
 - Daft and Data-Juicer (`image_peers.py`) do what they have operators for, which is less, and take part where a Python
   that has them is named.
 
 Each runs in a process of its own at two sizes. Figures are CPU seconds (user and system, with all that a process
-starts) per 10,000 pictures between the sizes; what is left is start-up. A corpus of 60,000 takes 3 GB, and the results
+starts) per 10,000 images between the sizes; what is left is start-up. A corpus of 60,000 takes 3 GB, and the results
 as much again for a while; the peers are given files, whose unpacking is not counted.
 
     python benchmarks/images.py [--sizes 20000 60000] [--peer-sizes 2000 6000] [--daft-python PATH]
@@ -109,7 +109,7 @@ def measure(
         run("ours", count, [sys.executable, __file__, "--ours", *tars])
         run("lean_floor", count, [sys.executable, HERE / "image_floor.py", *tars, "--measures", "lean"])
         if (folder / "kept-ours.json").read_text() != (folder / "kept-floor.json").read_text():
-            sys.exit(f"of {count} pictures, ours keeps others than the floor")
+            sys.exit(f"of {count} images, ours keeps others than the floor")
     for count in peer_sizes if any(pythons.values()) else ():
         shutil.rmtree(folder / f"files-{count}", ignore_errors=True)
         listed = unpack(_first(folder, count), folder / f"files-{count}")
@@ -121,7 +121,7 @@ def measure(
 
 
 def _first(folder: Path, count: int) -> list[Path]:
-    """The tars of the first pictures, in a folder of their own."""
+    """The tars of the first images, in a folder of their own."""
     part = folder / f"first-{count}"
     part.mkdir(exist_ok=True)
     tars = []

@@ -1,7 +1,7 @@
 """A million pairs through everything that looks at a whole corpus: time and memory, and how both grow.
 
 The pairs are made up: captions of concepts from the starter lexicon whose frequencies follow Zipf's law, unit vectors
-of topics of very different sizes, and a quality. There are no pictures. They go through the nodes of a pipeline with
+of topics of very different sizes, and a quality. There are no images. They go through the nodes of a pipeline with
 the stages of `pipelines.captions`: concepts matched, clusters, semantic duplicates, resampling, concept balance,
 density. Each size runs in a process of its own that starts the runner: in process, or Ray with two workers.
 

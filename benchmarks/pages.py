@@ -33,7 +33,7 @@ from lxml import etree, html
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.page_sets import SETS, GoldPage, Score, image_key, score_pieces, score_words, text_of
-from curation.media.html_pages import DROPPED, Picture, Text, decode_page, read_page
+from curation.media.html_pages import DROPPED, PageImage, Text, decode_page, read_page
 from curation.media.html_walk import walk_page
 
 LOST = 0.1
@@ -85,10 +85,10 @@ def readability(data: bytes) -> Reading:
     return Reading(text_of(tree), tuple(image.get("src", "") for image in tree.iter("img")))
 
 
-def _reading(blocks: Iterable[Text | Picture]) -> Reading:
+def _reading(blocks: Iterable[Text | PageImage]) -> Reading:
     blocks = list(blocks)
     texts = "\n".join(block.text for block in blocks if isinstance(block, Text))
-    return Reading(texts, tuple(block.source for block in blocks if isinstance(block, Picture)))
+    return Reading(texts, tuple(block.source for block in blocks if isinstance(block, PageImage)))
 
 
 READERS: dict[str, tuple[Callable[[bytes], Reading], str | None]] = {

@@ -15,7 +15,7 @@ from curation.errors import SourceError
 from curation.first_look import opened_files
 from curation.hashing import digest
 from curation.media.folder_files import changed_ns
-from curation.media.pair_records import PICTURE_EXTENSIONS
+from curation.media.pair_records import IMAGE_EXTENSIONS
 from curation.media.source_folders import Walk, allowed_roots, ending, skipped_text, with_notes
 from curation.media.source_splits import Splits, with_splits
 from curation.media.text_tables import unpacked_name
@@ -33,7 +33,7 @@ FORMATS = {
     ".htm": "html",
     ".xhtml": "html",
 }
-PICTURES = frozenset(f".{extension}" for extension in PICTURE_EXTENSIONS)
+IMAGES = frozenset(f".{extension}" for extension in IMAGE_EXTENSIONS)
 _MADE_BY_DATASETS = ("cache-", "indices-", "tmp")
 """How files begin that `datasets` leaves beside a dataset's own."""
 
@@ -48,8 +48,8 @@ class DocumentSource:
             it (`conversations`, `image`); `.json`, a list of such, where it is named itself or by a glob; a dataset
             that `datasets` saved; HTML pages. JSON may be packed with gzip, bzip2 or zstd. Links are followed once, as
             far as they stay in the source; what is not read is counted.
-        images: the folder in which relative paths of pictures begin; where it is not given, that of the file that
-            names them. Pictures must lie below it, or without it below `path`; one that does not, by `..` or a link,
+        images: the folder in which relative paths of images begin; where it is not given, that of the file that
+            names them. Images must lie below it, or without it below `path`; one that does not, by `..` or a link,
             fails alone.
         language: ISO 639-1 code of documents that do not say otherwise.
         licence, consent: likewise; carried to the ledger and the card.
@@ -83,7 +83,7 @@ def list_documents(source: DocumentSource, limit: int | None = None) -> pa.Table
     more = [*source.roots, *([source.images] if source.images else [])]
     try:
         walk = Walk(allowed_roots(str(path if path.is_dir() else _root(path)), more))
-        state = lru_cache(lambda folder: _state_of_pictures(folder, walk.roots))
+        state = lru_cache(lambda folder: _state_of_images(folder, walk.roots))
         rows = [_row(file, root, source, state) | {"roots": walk.roots} for file, root in _files(source, walk)]
     except OSError as error:
         raise SourceError(f"source.path: cannot look into {source.path}: {error.strerror}") from error
@@ -123,7 +123,7 @@ def _files(source: DocumentSource, walk: Walk) -> Iterator[tuple[Path, Path]]:
             walk.skipped[".json (named as source.path, one by one or by a glob, it is read)"] += 1
         elif format_ is not None:
             yield file, root
-        elif file.suffix.lower() not in PICTURES:  # which pages and tables name
+        elif file.suffix.lower() not in IMAGES:  # which pages and tables name
             walk.skipped[ending(file.name)] += 1
 
 
@@ -143,12 +143,12 @@ def _matches(root: Path, pattern: Path, walk: Walk) -> Iterator[Path]:
         raise SourceError(f"source.path: {root / pattern} is no glob that can be read: {error}") from error
 
 
-def _state_of_pictures(folder: str, roots: tuple[str, ...]) -> str | None:
-    """Changes when a picture below the folder does, so that what names it is read again; None where there are none."""
+def _state_of_images(folder: str, roots: tuple[str, ...]) -> str | None:
+    """Changes when an image below the folder does, so that what names it is read again; None where there are none."""
     found = []
     for one in Walk(roots).below(folder):
         for name in one.names:
-            if os.path.splitext(name)[1].lower() in PICTURES:
+            if os.path.splitext(name)[1].lower() in IMAGES:
                 file = os.path.join(one.path, name)
                 found.append([os.path.relpath(file, folder), *_status(Path(file))])
     return digest(sorted(found, key=lambda file: str(file[0]))) if found else None

@@ -17,7 +17,7 @@ from curation.hashing import digest
 from curation.media.decoded import MAX_FILE_BYTES
 from curation.media.folder_files import changed_ns
 from curation.media.pair_files import FORMATS
-from curation.media.pair_records import PICTURE_EXTENSIONS, PairNames
+from curation.media.pair_records import IMAGE_EXTENSIONS, PairNames
 from curation.media.source_folders import Walk, allowed_roots, ending, skipped_text, with_notes
 from curation.media.source_splits import Splits, with_splits
 from curation.media.tar_pairs import SIDE_EXTENSIONS, is_part
@@ -27,10 +27,10 @@ from curation.rows import unreadable_id
 from schemas.pairs import PAIR_LISTING
 
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".tfrecord")
-"""Known, and refused by name: pictures in them cannot be found by their place."""
+"""Known, and refused by name: images in them cannot be found by their place."""
 
 TEXT_TABLES = frozenset(("jsonl", "csv"))
-NAMES_PICTURES = TEXT_TABLES | {"parquet", "arrow", "json"}
+NAMES_IMAGES = TEXT_TABLES | {"parquet", "arrow", "json"}
 
 NOTES = frozenset(("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json"))
 """Of `datasets`, beside its data."""
@@ -40,11 +40,11 @@ NOTES = frozenset(("dataset_info.json", "dataset_dict.json", "dataset_infos.json
 class PairSource:
     """Where image-text pairs come from, and what is known of all of them.
 
-    Files are known by their names: tars of WebDataset and img2dataset; Parquet and Arrow with pictures as bytes, as
-    `datasets` writes them (`save_to_disk`), or as paths; `.jsonl`, `.csv` and `.tsv` that name pictures by path;
-    folders of pictures with `.txt` or `.json` beside them (img2dataset's `files`).
+    Files are known by their names: tars of WebDataset and img2dataset; Parquet and Arrow with images as bytes, as
+    `datasets` writes them (`save_to_disk`), or as paths; `.jsonl`, `.csv` and `.tsv` that name images by path;
+    folders of images with `.txt` or `.json` beside them (img2dataset's `files`).
 
-    Pictures below a folder with a `.jsonl`, `.csv` or `.tsv` are pairs only as that says.
+    Images below a folder with a `.jsonl`, `.csv` or `.tsv` are pairs only as that says.
 
     Tables of text may be packed with gzip, bzip2 or zstd (`.jsonl.gz`). `.json` is a list of records, COCO's captions,
     or conversations as LLaVA has them.
@@ -100,7 +100,7 @@ def list_pairs(source: PairSource, limit: int | None = None) -> pa.Table:
         rows = [_row(source, path, name, format_, states, walk) for path, (name, format_) in found.items()]
     except OSError as error:
         raise SourceError(f"source.path: cannot look into {source.path}: {error.strerror}") from error
-    known = " ".join((*FORMATS, "and folders of pictures with .txt or .json beside them"))
+    known = " ".join((*FORMATS, "and folders of images with .txt or .json beside them"))
     if not rows:
         skipped = f"; skipped: {skipped_text(walk.skipped)}" if walk.skipped.total() else ""
         raise SourceError(f"source.path: no pairs in {source.path}; known are {known}{skipped}")
@@ -179,7 +179,7 @@ def _below(source: PairSource, walk: Walk, folder: Path, root: Path) -> Iterator
                 described.add(here)
         for name, format_ in formats.items():
             yield os.path.join(here, name), os.path.normpath(os.path.join(below, name)), format_
-        # A table names the pictures below it: they are then its pairs, and no others.
+        # A table names the images below it: they are then its pairs, and no others.
         if os.path.dirname(here) in described:
             described.add(here)
         if here not in described and has_samples:
@@ -203,12 +203,12 @@ def _is_note(name: str, format_: str, there: set[str], folders: list[str]) -> bo
 
 def _count_rest(source: PairSource, walk: Walk, names: set[str], described: bool, has_samples: bool) -> None:
     """Count the files of a folder that nothing reads."""
-    pictures, texts = _loose_extensions(source)
+    images, texts = _loose_extensions(source)
     for name in names:
         format_ = _format(name)
         if format_ is not None and _is_note(name, format_, names | {f"{name.rpartition('.')[0]}.tar"}, []):
             walk.skipped["notes of img2dataset and datasets"] += 1
-        elif is_part(name, pictures):
+        elif is_part(name, images):
             if not described and not has_samples:
                 walk.skipped["images without a text beside them, unless a table names them"] += 1
         elif not (has_samples and not described and is_part(name, texts)):
@@ -221,15 +221,15 @@ def _is_store(here: str, folders: list[str]) -> bool:
 
 
 def _has_samples(source: PairSource, names: set[str]) -> bool:
-    pictures, texts = _loose_extensions(source)
-    stems = {name.rpartition(".")[0] for name in names if is_part(name, pictures)}
+    images, texts = _loose_extensions(source)
+    stems = {name.rpartition(".")[0] for name in names if is_part(name, images)}
     return any(is_part(name, texts) and name.rpartition(".")[0] in stems for name in names)
 
 
 def _loose_extensions(source: PairSource) -> tuple[set[str], set[str]]:
-    """Of pictures, and of what stands beside them."""
-    pictures = set(PICTURE_EXTENSIONS) if source.image is None else {source.image.lower()}
-    return pictures, set(SIDE_EXTENSIONS) | ({source.caption.lower()} if source.caption else set())
+    """Of images, and of what stands beside them."""
+    images = set(IMAGE_EXTENSIONS) if source.image is None else {source.image.lower()}
+    return images, set(SIDE_EXTENSIONS) | ({source.caption.lower()} if source.caption else set())
 
 
 def _format(name: str) -> str | None:
@@ -251,8 +251,8 @@ def _row(source: PairSource, path: str, name: str, format_: str, states: "_State
     if format_ == "files":
         size = modified = None
         beside = states.of_samples(path)
-    elif format_ in NAMES_PICTURES:
-        beside = states.of_pictures(str(names_of(source).image_folder or os.path.dirname(path)))
+    elif format_ in NAMES_IMAGES:
+        beside = states.of_images(str(names_of(source).image_folder or os.path.dirname(path)))
     try:
         (path + name).encode()
     except UnicodeEncodeError:
@@ -287,26 +287,26 @@ def names_of(source: PairSource) -> PairNames:
 class _States:
     """Hashes of names, sizes and times of the loose files that a listed one may name; None where there are none.
 
-    A changed picture changes them, so that its table is read again.
+    A changed image changes them, so that its table is read again.
     """
 
     def __init__(self, source: PairSource, roots: tuple[str, ...]) -> None:
-        self._pictures, texts = _loose_extensions(source)
+        self._images, texts = _loose_extensions(source)
         if source.image is not None:
-            self._pictures |= PICTURE_EXTENSIONS
-        self._parts = self._pictures | texts
+            self._images |= IMAGE_EXTENSIONS
+        self._parts = self._images | texts
         self._roots = roots
         self._known: dict[str, str | None] = {}
 
-    def of_pictures(self, folder: str) -> str | None:
-        """Of all pictures below a folder."""
+    def of_images(self, folder: str) -> str | None:
+        """Of all images below a folder."""
         if folder not in self._known:
             below = ((found.path, found.names) for found in Walk(self._roots).below(folder))
-            self._known[folder] = _state(folder, below, lambda name: is_part(name, self._pictures))
+            self._known[folder] = _state(folder, below, lambda name: is_part(name, self._images))
         return self._known[folder]
 
     def of_samples(self, folder: str) -> str | None:
-        """Of the pictures and texts in a folder."""
+        """Of the images and texts in a folder."""
         return _state(folder, [(folder, os.listdir(folder))], lambda name: is_part(name, self._parts))
 
 

@@ -232,13 +232,13 @@ def audit(
 @app.command()
 def sheet(
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("sheet.png"),
-    per_reason: Annotated[int, typer.Option(min=1, help="Pictures of each verdict and reason.")] = 8,
+    per_reason: Annotated[int, typer.Option(min=1, help="Images of each verdict and reason.")] = 8,
     columns: Annotated[int, typer.Option(min=1, max=40)] = 8,
     store: StoreOption = "store",
     dataset: DatasetOption = None,
     version: VersionOption = None,
 ) -> None:
-    """Draw a contact sheet: some pictures that were kept, and some of every reason why others were not."""
+    """Draw a contact sheet: some images that were kept, and some of every reason why others were not."""
     _writable(out, "--out")
     if out.exists() and not (out.is_file() and out.read_bytes()[:4] in (b"", b"\x89PNG")):
         raise RecipeError(f"--out: {out} is there, and no PNG; it is not overwritten")
@@ -248,7 +248,7 @@ def sheet(
     drawn = contact_sheet(shown, columns)
     with _written(out):
         out.write_bytes(drawn)
-    say(f"{out}: {sum(len(group.rows) for group in shown)} pictures of {chosen.name}, {len(shown)} reasons")
+    say(f"{out}: {sum(len(group.rows) for group in shown)} images of {chosen.name}, {len(shown)} reasons")
     if any(group.count > len(group.rows) for group in shown):
         question = "select verdict, reason, row_id, uri from ledger order by all"
         say(f"all of them: {_audit_command(store, chosen, question)}")

@@ -42,9 +42,9 @@ def main() -> None:
     for place, what in (
         (f"{STORE}/speech/<version>/README.md", "a dataset card, with how to load the shards"),
         (f"{STORE}/speech/<version>/interleaved", "speech and text, cut and masked (WebDataset tars)"),
-        (f"{STORE}/captions/<version>/jpg", "pictures, byte for byte as they came, with their texts"),
-        (f"{STORE}/documents/<version>/documents", "documents in order, with their pictures"),
-        (f"{FOLDER}/sheet.png", "pictures that were kept, and some of every reason why others were not"),
+        (f"{STORE}/captions/<version>/jpg", "images, byte for byte as they came, with their texts"),
+        (f"{STORE}/documents/<version>/documents", "documents in order, with their images"),
+        (f"{FOLDER}/sheet.png", "images that were kept, and some of every reason why others were not"),
         (f"{FOLDER}/<pipeline>-corpus/truth.jsonl", "what is true of a corpus"),
     ):
         console.print(f"{place:44} {what}", highlight=False, soft_wrap=True)
@@ -76,15 +76,15 @@ def captions(recipe: list[str], corpus: Path) -> list[Step]:
     balance = f"select {counts} from concept_balance order by count desc limit 8"
     one = "select row_id from packed order by row_id limit 1"
     return [
-        ("Tars of pictures and texts, with faults, copies and a long tail.", ["run", *recipe]),
+        ("Tars of images and texts, with faults, copies and a long tail.", ["run", *recipe]),
         (
-            "A stricter limit: decided again, no picture is embedded again.",
+            "A stricter limit: decided again, no image is embedded again.",
             ["run", *recipe, "--set", "pair_check.min_cosine=0.2"],
         ),
         ("Why are pairs in, or out?", ["audit", REASONS]),
         ("Common concepts shrink, rare ones stay:", ["audit", balance]),
         ("A look at what was kept, and at what was not:", ["sheet", "--out", str(FOLDER / "sheet.png")]),
-        ("Somebody asks for a picture to be taken out:", ["audit", one]),
+        ("Somebody asks for an image to be taken out:", ["audit", one]),
         ("It goes, with all that was made of it, and stays out; nothing is computed.", ["withdraw", "--id", "ROW"]),
         ("How much of what was planted was found?", ["prove", "captions", "--corpus", str(corpus)]),
     ]
@@ -93,7 +93,7 @@ def captions(recipe: list[str], corpus: Path) -> list[Step]:
 def documents(recipe: list[str], corpus: Path) -> list[Step]:
     """Interleaved documents, paired and pruned."""
     return [
-        ("Pages and lists of texts and pictures.", ["run", *recipe]),
+        ("Pages and lists of texts and images.", ["run", *recipe]),
         ("What was taken out of documents, and why?", ["audit", REASONS]),
         ("How much of what was planted was found?", ["prove", "documents", "--corpus", str(corpus)]),
         ("All versions:", ["status"]),

@@ -36,15 +36,15 @@ from curation.text.caption_detail import CaptionDetail
 from curation.text.ngram_repetition import CaptionRepetition
 from curation.text.text_embeddings import EmbedCaption
 from curation.text.truncation import CaptionTruncation
-from curation.vision.encoding import EncodePicture
+from curation.vision.encoding import EncodeImage
 from curation.vision.entries import OneRowPerPair, ScanImage, read_entries
 from curation.vision.image_checks import ImageQuality, ImageSize, UsableImage
 from curation.vision.layout import INDEXED, PairLayout
 from curation.vision.pair_check import EmbedImage, EmbedText, JointEmbedding, PairCheck
 from curation.vision.pair_text import PairText
-from curation.vision.picture_text import NotOnlyText, PictureText
 from curation.vision.recaptioning import CheckRecaption, Recaption
 from curation.vision.sensitive_images import NotSensitive, SensitiveScore
+from curation.vision.text_in_image import NotOnlyText, TextInImage
 from pipelines.steps import Steps
 
 
@@ -130,7 +130,7 @@ class CaptionsRecipe(Recipe):
         quality=("short_side", "caption_detail"), same="image_hash"
     )
     text_reader: AnyTextReader | None = None
-    picture_text: NotOnlyText = NotOnlyText()
+    text_in_image: NotOnlyText = NotOnlyText()
     embedder: AnyImageTextEmbedder | None = OpenClip()
     pair_check: PairLimits = PairLimits()
     recaption: Recaption | None = None
@@ -142,7 +142,7 @@ class CaptionsRecipe(Recipe):
     resampling: ClusterRates | None = ClusterRates(quality="similarity", min_quality=0.1)
     concepts: Concepts | None = Concepts()
     density: DensityPruning | None = None
-    picture: EncodePicture = EncodePicture()
+    image: EncodeImage = EncodeImage()
     seed: int = 0
     work: Work = Work()
 
@@ -179,7 +179,7 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
     steps.then(OneRowPerPair())
     steps.map("pairs", WHOLE)
 
-    # Text first, which is cheapest; then the picture's header; then one decode at draft scale.
+    # Text first, which is cheapest; then the image's header; then one decode at draft scale.
     steps.then(*checks(recipe))
     if recipe.concepts and not recipe.recaption:
         steps.then(*concepts(recipe, recipe.concepts, "caption"))
@@ -221,7 +221,7 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
         steps.reduce("density", recipe.density)
         steps.then(KeepDense(), joins=("density",))
 
-    steps.then(recipe.picture)
+    steps.then(recipe.image)
     steps.map("encoded", Unit("image_bytes", work.encode_bytes))
     index = (*INDEXED, *([split] if split else []), *scores(recipe))
     layout = PairLayout(index=index, scores=scores(recipe), split=split)
@@ -230,29 +230,29 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
 
 
 def checks(recipe: CaptionsRecipe) -> list[Stage]:
-    """What is asked of a pair's text, then of its picture, each by itself."""
+    """What is asked of a pair's text, then of its image, each by itself."""
     allowed = [AllowedLicence(recipe.allow_licences)] if recipe.allow_licences is not None else []
     texts = recipe.text.stages() if recipe.text else []
     detail = [CaptionDetail()] if recipe.perceptual else []
-    pictures = [recipe.size, recipe.quality, *([recipe.usable] if recipe.usable else [])]
+    images = [recipe.size, recipe.quality, *([recipe.usable] if recipe.usable else [])]
     if recipe.safety:
-        pictures += [SensitiveScore(recipe.safety), recipe.sensitive]
+        images += [SensitiveScore(recipe.safety), recipe.sensitive]
     leaks = recipe.decontaminate
     return [
         *allowed,
         *texts,
         *detail,
         *(leaks.text("caption") if leaks else ()),
-        *pictures,
+        *images,
         *(leaks.image(recipe.quality) if leaks else ()),
     ]
 
 
 def matches(recipe: CaptionsRecipe) -> list[Stage]:
-    """What is asked of picture and text together, and the vectors that later nodes work on."""
+    """What is asked of image and text together, and the vectors that later nodes work on."""
     stages: list[Stage] = []
     if recipe.text_reader:
-        stages += [PictureText(recipe.text_reader), recipe.picture_text]
+        stages += [TextInImage(recipe.text_reader), recipe.text_in_image]
     if recipe.embedder:
         limits = recipe.pair_check
         stages += [EmbedImage(recipe.embedder), EmbedText(recipe.embedder)]

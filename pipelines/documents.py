@@ -31,12 +31,12 @@ from curation.documents.filters import (
     NodeRepetition,
     NodeSpecialCharacters,
 )
+from curation.documents.image_tar import GatherImages
 from curation.documents.layout import INDEXED, SCORES, DocumentLayout
 from curation.documents.pairing import PairImages, Unpaired
-from curation.documents.picture_tar import GatherPictures
 from curation.documents.reading import OneDocumentPerContent, ReadDocuments, ScanNodes, SplitNodes, first_look
 from curation.documents.reassembly import Reassemble, WholeDocuments
-from curation.documents.repeats import CommonPictures, OncePerDocument, PictureSpread, TextsDigest
+from curation.documents.repeats import CommonImages, ImageSpread, OncePerDocument, TextsDigest
 from curation.documents.scores import Knowledge, NodeQuality
 from curation.documents.segments import EmbedSegments, Segments
 from curation.engines.image_safety import AnyImageSafety
@@ -47,7 +47,7 @@ from curation.recipe import Recipe, engine_shorthand
 from curation.runtime.nodes import WHOLE, Listing, Pack, Pipeline, Unit
 from curation.stage import Forget, Only, Stage
 from curation.text.entities import DecodeTexts
-from curation.vision.encoding import EncodePicture
+from curation.vision.encoding import EncodeImage
 from curation.vision.image_checks import ImageQuality, ImageSize, UsableImage
 from curation.vision.pair_check import EmbedImage, JointEmbedding, PairCheck
 from curation.vision.sensitive_images import NotSensitive, SensitiveScore
@@ -89,13 +89,13 @@ class Repeats(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     documents: bool = True
-    """Of documents with the same texts, that with the most pictures stays."""
+    """Of documents with the same texts, that with the most images stays."""
     in_document: OncePerDocument | None = OncePerDocument()
-    pictures: CommonPictures | None = CommonPictures()
-    picture_distance: Annotated[int, Field(ge=0, lt=HASH_BITS)] = PictureSpread.distance
-    """Bits of 64 in which perceptual hashes of what counts as one picture may differ, across documents."""
-    picture_colour_distance: Positive | None = PictureSpread.max_colour_distance
-    """How far colours of what counts as one picture may be apart, of 255; null leaves colour out."""
+    images: CommonImages | None = CommonImages()
+    image_distance: Annotated[int, Field(ge=0, lt=HASH_BITS)] = ImageSpread.distance
+    """Bits of 64 in which perceptual hashes of what counts as one image may differ, across documents."""
+    image_colour_distance: Positive | None = ImageSpread.max_colour_distance
+    """How far colours of what counts as one image may be apart, of 255; null leaves colour out."""
 
 
 class WhatIsLeft(BaseModel):
@@ -146,7 +146,7 @@ class DocumentsRecipe(Recipe):
     lexicon: LexiconPath = STARTER
     clusters: Clusters | None = Clusters()
     density: DensityPruning | None = Field(DensityPruning(score_weights=dict.fromkeys(SCORES, 1.0)))
-    picture: EncodePicture = EncodePicture()
+    image: EncodeImage = EncodeImage()
     work: Work = Work()
 
     @field_validator("embedder", "safety", mode="before")
@@ -188,12 +188,12 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
     steps.map("nodes", Unit(target=work.scan_documents))
     steps.then(*node_checks(recipe))
     steps.map("checked", Unit(target=work.check_nodes, together="root"))
-    if recipe.repeats.pictures:
+    if recipe.repeats.images:
         # Logos and advertisements: what many documents show tells nothing of one of them.
-        steps.reduce("spread", PictureSpread(recipe.repeats.picture_distance, recipe.repeats.picture_colour_distance))
-        steps.then(*only(IMAGE, [recipe.repeats.pictures]), joins=("spread",))
+        steps.reduce("spread", ImageSpread(recipe.repeats.image_distance, recipe.repeats.image_colour_distance))
+        steps.then(*only(IMAGE, [recipe.repeats.images]), joins=("spread",))
 
-    # Each picture is paired with the segment of a text that tells most of it, or goes.
+    # Each image is paired with the segment of a text that tells most of it, or goes.
     steps.then(*pairs(recipe))
     steps.map("paired", Unit(target=work.pair_nodes, together="root"))
 
@@ -210,8 +210,8 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
         # Complex clusters keep more; each keeps its best documents, at every distance from its centroid.
         steps.reduce("density", recipe.density, joins=("clusters",))
         steps.then(KeepDense(), joins=("density",))
-    steps.then(Forget(("embedding",)), GatherPictures(recipe.picture))
-    steps.map("encoded", Unit("picture_bytes", work.encode_bytes))
+    steps.then(Forget(("embedding",)), GatherImages(recipe.image))
+    steps.map("encoded", Unit("image_bytes", work.encode_bytes))
     index = (*INDEXED, *([split] if split else []), *scores(recipe))
     layout = DocumentLayout(index=index, scores=scores(recipe), split=split)
     nodes = (*steps.nodes, Pack("packed", "encoded", layout, Unit("payload_bytes", work.shard_bytes)))
@@ -234,28 +234,28 @@ def measured_language(recipe: DocumentsRecipe) -> tuple[str, ...]:
 
 
 def node_checks(recipe: DocumentsRecipe) -> list[Stage]:
-    """What is asked of each text, then of each picture, by itself."""
+    """What is asked of each text, then of each image, by itself."""
     leaks = recipe.decontaminate
     texts = [stage for _, stage in recipe.text if stage is not None]
     once = recipe.repeats.in_document
-    pictures = [recipe.size, recipe.quality, *([recipe.usable] if recipe.usable else []), *([once] if once else [])]
+    images = [recipe.size, recipe.quality, *([recipe.usable] if recipe.usable else []), *([once] if once else [])]
     if recipe.safety:
-        pictures += [SensitiveScore(recipe.safety), recipe.sensitive]
+        images += [SensitiveScore(recipe.safety), recipe.sensitive]
     return [
         *only(TEXT, [*texts, *(leaks.text("text") if leaks else ())]),
-        *only(IMAGE, [alt_texts(recipe.text), *pictures, *(leaks.image(recipe.quality) if leaks else ())]),
+        *only(IMAGE, [alt_texts(recipe.text), *images, *(leaks.image(recipe.quality) if leaks else ())]),
     ]
 
 
 def alt_texts(text: TextChecks) -> CheckAltTexts:
-    """What is asked of a picture's own text: as of any text, but that one word may be enough."""
+    """What is asked of an image's own text: as of any text, but that one word may be enough."""
     length = replace(text.length, min_words=0)
     asked = (text.noise, text.boilerplate, text.flagged_words, text.personal_data)
     return CheckAltTexts((length, *(check for check in asked if check is not None)))
 
 
 def pairs(recipe: DocumentsRecipe) -> list[Stage]:
-    """What brings pictures and texts together, and what is measured of each pair."""
+    """What brings images and texts together, and what is measured of each pair."""
     embedder = recipe.embedder
     if embedder is None:
         return [Unpaired(), recipe.node_quality]

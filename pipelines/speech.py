@@ -15,7 +15,7 @@ from curation.recipe import Recipe, engine_shorthand
 from curation.runtime.nodes import WHOLE, Listing, Map, Pack, Pinned, Pipeline, Reduce, Unit
 from curation.sources import Source, list_source
 from curation.speech.alignment import Align, QuietBetweenWords, TimedWords
-from curation.speech.discrepancy import CrossCheck
+from curation.speech.disagreement import CrossCheck
 from curation.speech.encoding import EncodeAudio
 from curation.speech.hallucination import Hallucinations
 from curation.speech.interleaving import Fragments, Masking
@@ -98,7 +98,7 @@ def speech(recipe: SpeechRecipe, limit: int | None = None) -> Pipeline:
             (SpeechProbability(recipe.voice_activity), Subtitles(reads_subtitles(recipe)), recipe.utterances),
             Unit("work_s", work.listen_s),
         ),
-        # Two recognisers cross-validate; segments with significant discrepancies go. An aligner times the words.
+        # Two recognisers cross-validate; segments with significant disagreement go. An aligner times the words.
         Map(
             "transcripts",
             "utterances",

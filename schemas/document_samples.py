@@ -12,8 +12,8 @@ KEPT_NODE = pa.struct(
         pa.field("node_kind", pa.string(), metadata={"description": "text or image"}),
         pa.field("ordinal", pa.int64(), metadata={"description": "its place in the source; one that is missing went"}),
         pa.field("text", pa.string(), metadata={"description": "the text; of an image, what the page says it shows"}),
-        pa.field("picture", pa.int32(), metadata={"description": "which of `pictures` an image is, from 0"}),
-        pa.field("url", pa.string(), metadata={"description": "the picture's address, as the source says"}),
+        pa.field("image", pa.int32(), metadata={"description": "which of `images` an image is, from 0"}),
+        pa.field("url", pa.string(), metadata={"description": "the image's address, as the source says"}),
         pa.field("paired_node", pa.int32(), metadata={"description": "the text that an image is paired with, from 0"}),
         pa.field("paired_text", pa.string(), metadata={"description": "the segment of it that the pair is"}),
         pa.field("similarity", pa.float64(), metadata={"description": "cosine of the pair"}),
@@ -21,7 +21,7 @@ KEPT_NODE = pa.struct(
     ]
 )
 
-PICTURE = pa.struct(
+KEPT_IMAGE = pa.struct(
     [
         pa.field("image_hash", pa.string(), metadata={"description": "xxh3-128 of the file's bytes, in hex"}),
         pa.field("image_format", pa.string(), metadata={"description": "jpeg, png, webp and so on"}),
@@ -42,12 +42,12 @@ DOCUMENT_SAMPLE = pa.schema(
         field("split", pa.string(), SPLIT),
         *TERMS,
         field("task", pa.string(), "the subset that it goes to"),
-        field("nodes", pa.list_(KEPT_NODE), "texts and pictures, in order"),
-        field("pictures", pa.list_(PICTURE), "the different ones among them, in order of their first showing"),
+        field("nodes", pa.list_(KEPT_NODE), "texts and images, in order"),
+        field("images", pa.list_(KEPT_IMAGE), "the different ones among them, in order of their first showing"),
         field("places", pa.list_(PLACE), "where the bytes of each lie"),
-        field("picture_bytes", pa.int64(), "of all of them", unit="bytes"),
+        field("image_bytes", pa.int64(), "of all of them", unit="bytes"),
         field("text", pa.string(), "its texts, with an empty line between them"),
-        field("images", pa.int64(), "nodes that are pictures", unit="nodes"),
+        field("image_count", pa.int64(), "nodes that are images", unit="nodes"),
         field("words", pa.float64(), "of its texts; a letter of an unspaced script is a part of one", unit="words"),
         field("removed", pa.int64(), "nodes that went on the way", unit="nodes"),
         field("similarity", pa.float64(), "mean cosine of its pairs"),

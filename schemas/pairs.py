@@ -33,10 +33,10 @@ PAIR_LISTING = pa.schema(
 PAIR_ENTRY = (
     *ROW,
     field("parents", pa.list_(pa.string()), "the listed file; of a pair, its entries"),
-    field("name", pa.string(), "the file's name and the key in it, or the picture's path"),
+    field("name", pa.string(), "the file's name and the key in it, or the image's path"),
     field("key", pa.string(), "what the source calls it: the tar's key, the row's or line's number"),
-    field("url", pa.string(), "where the picture was downloaded from, as the source says"),
-    field("place", PLACE, "where the picture's bytes lie"),
+    field("url", pa.string(), "where the image was downloaded from, as the source says"),
+    field("place", PLACE, "where the image's bytes lie"),
     field("caption", pa.string(), "its text; of a pair with HTML's character references as what they stand for"),
     field("metadata", pa.string(), "all else that the source says of it, as JSON"),
     field("split", pa.string(), SPLIT),
@@ -46,7 +46,7 @@ PAIR_ENTRY = (
 ENTRY = pa.schema(
     [
         *PAIR_ENTRY,
-        field("size_bytes", pa.int64(), "size of the file that has the picture's bytes", unit="bytes"),
+        field("size_bytes", pa.int64(), "size of the file that has the image's bytes", unit="bytes"),
         field("modified_ns", pa.int64(), "when that file was changed last", unit="ns"),
     ]
 )
@@ -56,10 +56,10 @@ place there."""
 PAIR = pa.schema(
     [
         *PAIR_ENTRY,
-        field("image_hash", pa.string(), "xxh3-128 of the picture's bytes, in hex"),
+        field("image_hash", pa.string(), "xxh3-128 of the image's bytes, in hex"),
         field("image_bytes", pa.int64(), "their number", unit="bytes"),
         field("source_caption", pa.string(), "its text as the source has it, where that is another; else null"),
         field("occurrences", pa.list_(pa.string()), "names of all entries with these bytes and this text"),
     ]
 )
-"""One row a picture and a text; `kind` is pair. The same in several entries is one pair with the terms of them all."""
+"""One row an image and a text; `kind` is pair. The same in several entries is one pair with the terms of them all."""

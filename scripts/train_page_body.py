@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.page_sets import SETS, WORD, GoldPage
 from curation.media.html_encoding import decode_page
 from curation.media.html_pages import MAX_BLOCKS, MAX_DEPTH
-from curation.media.html_walk import Picture, Walk, walk_page
+from curation.media.html_walk import PageImage, Walk, walk_page
 from curation.media.page_features import features
 
 MAX_WORDS = 30_000
@@ -59,7 +59,7 @@ def aligned(walk: Walk, gold: str) -> tuple[NDArray[Any], NDArray[Any]]:
     found: list[str] = []
     owner: list[int] = []
     for place, block in enumerate(walk.blocks):
-        if not isinstance(block, Picture):
+        if not isinstance(block, PageImage):
             words = WORD.findall(block.text.lower())
             found += words
             owner += [place] * len(words)
@@ -79,7 +79,7 @@ def marked(walk: Walk, page: GoldPage) -> tuple[NDArray[Any], NDArray[Any]]:
     present, absent = ([" ".join(piece.split()) for piece in pieces] for pieces in (page.present, page.absent))
     hits, sizes = np.zeros(len(walk.blocks)), np.zeros(len(walk.blocks))
     for place, block in enumerate(walk.blocks):
-        if isinstance(block, Picture):
+        if isinstance(block, PageImage):
             continue
         text = " ".join(block.text.split())
         size = min(PIECE_WORDS, len(WORD.findall(text)))

@@ -1,7 +1,7 @@
 """Train the embedded tiny SigLIP on rendered scenes, and write its weights: `python -m scripts.train_tiny_siglip`.
 
-Two towers with the loss of SigLIP (Zhai et al. 2023, section 3.2): each picture with each caption of a batch is one
-yes-or-no question, sigma(exp(t') cos + b). A caption that is true of another picture of the batch too counts as a yes.
+Two towers with the loss of SigLIP (Zhai et al. 2023, section 3.2): each image with each caption of a batch is one
+yes-or-no question, sigma(exp(t') cos + b). A caption that is true of another image of the batch too counts as a yes.
 Half of a batch are scenes of the other half with one point changed. Everything is drawn from the seed; the same torch
 build on the same number of threads gives the same weights. Needs torch, onnx and pillow; takes some CPU-minutes.
 """
@@ -44,7 +44,7 @@ class Size:
 
     width: int = 128
     heads: int = 4
-    picture_layers: int = 4
+    image_layers: int = 4
     text_layers: int = 2
     stem: tuple[int, ...] = (32, 64, 64)
     """Channels of the convolutions before the last, each of which halves the side; patches are of 16 x 16 pixels."""
@@ -71,8 +71,8 @@ class Layer(nn.Module):
         return fed
 
 
-class PictureTower(nn.Module):
-    """Pictures [n, 64, 64, 3] to unit vectors [n, width]: four convolutions, which learn shapes much
+class ImageTower(nn.Module):
+    """Images [n, 64, 64, 3] to unit vectors [n, width]: four convolutions, which learn shapes much
     faster than one matrix for a patch (Xiao et al. 2021), and a ViT on their 4 x 4 places."""
 
     def __init__(self, size: Size) -> None:
@@ -84,11 +84,11 @@ class PictureTower(nn.Module):
         self.stem = nn.ModuleList(convolutions)
         self.after_stem = nn.LayerNorm(size.width)
         self.place = nn.Parameter(0.02 * torch.randn((PIXELS // 16) ** 2, size.width))
-        self.layers = nn.ModuleList(Layer(size.width, size.heads) for _ in range(size.picture_layers))
+        self.layers = nn.ModuleList(Layer(size.width, size.heads) for _ in range(size.image_layers))
         self.norm, self.head = nn.LayerNorm(size.width), nn.Linear(size.width, size.width, bias=False)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        x = pictures.permute(0, 3, 1, 2)
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.permute(0, 3, 1, 2)
         for convolution in self.stem:
             x = F.gelu(convolution(x))
         x = self.after_stem(x.flatten(2).transpose(1, 2)) + self.place
@@ -118,9 +118,9 @@ class TextTower(nn.Module):
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures [n, 64, 64, 3], word ids [n, length], and +1 where a caption (column) is true of a picture, else -1."""
+    """Images [n, 64, 64, 3], word ids [n, length], and +1 where a caption (column) is true of an image, else -1."""
 
-    pictures: Tensor
+    images: Tensor
     ids: Tensor
     truth: Tensor
 
@@ -139,20 +139,18 @@ def draw_batch(
         write_caption(scene, draw, says_sizes=draw.random() > 0.15, says_background=draw.random() > 0.2)
         for scene in scenes
     ]
-    pictures = np.stack(
-        [seen(roughened(render(scene, draw, draw.choice((64, 64, 96, 128))), draw)) for scene in scenes]
-    )
+    images = np.stack([seen(roughened(render(scene, draw, draw.choice((64, 64, 96, 128))), draw)) for scene in scenes])
     ids = np.stack([read(caption.text, vocabulary, CONTEXT) for caption in captions])
     ids = ids[:, : (ids != PAD).sum(1).max()]
-    return Batch(torch.from_numpy(pictures), torch.from_numpy(ids), torch.from_numpy(truth(scenes, captions)))
+    return Batch(torch.from_numpy(images), torch.from_numpy(ids), torch.from_numpy(truth(scenes, captions)))
 
 
-def roughened(picture: NDArray[np.uint8], draw: random.Random) -> NDArray[np.uint8]:
-    """Some pictures through JPEG, as pictures come."""
+def roughened(image: NDArray[np.uint8], draw: random.Random) -> NDArray[np.uint8]:
+    """Some images through JPEG, as images come."""
     if draw.random() > 0.25:
-        return picture
+        return image
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=draw.randint(40, 95))
+    Image.fromarray(image).save(file, "JPEG", quality=draw.randint(40, 95))
     return np.asarray(Image.open(file))
 
 
@@ -174,9 +172,9 @@ def train(size: Size, words: tuple[str, ...], steps: int, rows: int, peak: float
     torch.manual_seed(seed)
     draw = random.Random(seed)
     vocabulary = numbered(words)
-    pictures, texts = PictureTower(size), TextTower(size, FIRST_WORD + len(words))
+    images, texts = ImageTower(size), TextTower(size, FIRST_WORD + len(words))
     scale, bias = nn.Parameter(torch.tensor(math.log(10))), nn.Parameter(torch.tensor(-math.log(rows - 1)))
-    towers = [*pictures.parameters(), *texts.parameters()]
+    towers = [*images.parameters(), *texts.parameters()]
     groups = [
         {"params": [p for p in towers if p.ndim > 1], "weight_decay": 0.05},
         {"params": [p for p in towers if p.ndim == 1], "weight_decay": 0.0},
@@ -188,7 +186,7 @@ def train(size: Size, words: tuple[str, ...], steps: int, rows: int, peak: float
         for group in optimiser.param_groups:
             group["lr"] = group.get("faster", 1.0) * peak * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
         batch = draw_batch(rows, draw, vocabulary, THINGS)
-        logits = scale.exp() * pictures(batch.pictures) @ texts(batch.ids).T + bias
+        logits = scale.exp() * images(batch.images) @ texts(batch.ids).T + bias
         loss = -F.logsigmoid(batch.truth * logits).sum() / rows
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -200,14 +198,14 @@ def train(size: Size, words: tuple[str, ...], steps: int, rows: int, peak: float
                 f"CPU {time.process_time():.0f} s",
                 flush=True,
             )
-    return Trained(pictures.eval(), texts.eval(), scale.item(), bias.item())
+    return Trained(images.eval(), texts.eval(), scale.item(), bias.item())
 
 
 @dataclass(frozen=True)
 class Trained:
     """Both towers, t' and b."""
 
-    pictures: PictureTower
+    images: ImageTower
     texts: TextTower
     logit_scale: float
     logit_bias: float
@@ -235,7 +233,7 @@ def as_onnx(tower: nn.Module, example: Tensor, name: str) -> bytes:
 def save(trained: Trained, words: tuple[str, ...], folder: Path, how: dict[str, int | float | str]) -> str:
     """Both towers, the vocabulary, and what goes with them; returns the checkpoint's id, made of their bytes."""
     files = {
-        "picture.onnx": as_onnx(trained.pictures, torch.zeros(1, PIXELS, PIXELS, 3), "picture"),
+        "picture.onnx": as_onnx(trained.images, torch.zeros(1, PIXELS, PIXELS, 3), "picture"),
         "text.onnx": as_onnx(trained.texts, torch.ones(1, CONTEXT, dtype=torch.int64), "words"),
         "vocabulary.txt": "".join(f"{word}\n" for word in words).encode(),
     }

@@ -1,4 +1,4 @@
-"""A contact sheet: some pictures of every verdict and reason on one page, to look over what a run kept and dropped."""
+"""A contact sheet: some images of every verdict and reason on one page, to look over what a run kept and dropped."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ FONTS = (
     *("wqy-zenhei.ttc", "wqy-microhei.ttc", "Arial Unicode.ttf", "PingFang.ttc", "msyh.ttc", "DejaVuSans.ttf"),
 )
 """Of this machine, in this order: those that know most scripts. The one that comes with Pillow knows Latin letters."""
-LAST_SEEN = "select * from pictures qualify row_number() over (partition by row_id order by number desc) = 1"
-"""Every row that has a picture, as the last node that saw it has it."""
+LAST_SEEN = "select * from images qualify row_number() over (partition by row_id order by number desc) = 1"
+"""Every row that has an image, as the last node that saw it has it."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures of one verdict and reason.
+    """Images of one verdict and reason.
 
     Attributes:
         count: how many there are; `rows` are some of them, drawn by their ids. A duplicate has the row that stays in
@@ -53,22 +53,22 @@ class Group:
 
 
 def groups(views: duckdb.DuckDBPyConnection, version: Version, per_reason: int) -> list[Group]:
-    """Every verdict and reason that rows with a picture met, kept ones first, then by number.
+    """Every verdict and reason that rows with an image met, kept ones first, then by number.
 
     Raises:
-        SourceError: the version has no pictures.
+        SourceError: the version has no images.
     """
     nodes = [node.name for node in version.nodes if node.counts and _has_place(views, node.name)]
     if not nodes:
-        raise SourceError(f"version {version.name} has no pictures to show")
-    # Whoever was kept by the last node that saw pictures was kept; a verdict before it is the only one of its row.
-    pictures = " union all by name ".join(
+        raise SourceError(f"version {version.name} has no images to show")
+    # Whoever was kept by the last node that saw images was kept; a verdict before it is the only one of its row.
+    images = " union all by name ".join(
         f"select row_id, uri, place, image_hash, {_text_of(views, node)} as text, {_twin_of(views, node)}, "
         f"{number} as number from {identifier(node)} where place is not null"
         for number, node in enumerate(nodes)
     )
     question = f"""
-        with pictures as ({pictures}),
+        with images as ({images}),
         last as ({LAST_SEEN}),
         decided as (
             select row_id, verdict, reason, value, threshold, error from ledger where verdict <> 'kept'
@@ -86,7 +86,7 @@ def groups(views: duckdb.DuckDBPyConnection, version: Version, per_reason: int) 
     views.register("shown_on_the_sheet", wanted)
     shown = answer(views, f"from ({question}) semi join shown_on_the_sheet using (row_id)").to_pylist()
     views.unregister("shown_on_the_sheet")
-    twins = _rows(views, f"with pictures as ({pictures}) {LAST_SEEN}", [row["duplicate_of"] for row in shown])
+    twins = _rows(views, f"with images as ({images}) {LAST_SEEN}", [row["duplicate_of"] for row in shown])
     for row in shown:
         row["twin"] = twins.get(row["duplicate_of"])
     rows = {(row["row_id"], row["verdict"], row["reason"]): row for row in shown}
@@ -95,7 +95,7 @@ def groups(views: duckdb.DuckDBPyConnection, version: Version, per_reason: int) 
 
 
 def contact_sheet(shown: Sequence[Group], columns: int) -> bytes:
-    """The groups as a PNG, a row or more of pictures for each, with texts and what decided below them."""
+    """The groups as a PNG, a row or more of images for each, with texts and what decided below them."""
     font, head = _font(11), _font(15)
     step, height = TILE + MARGIN, TILE + TEXT_LINES * LINE + MARGIN
     rows = [-(-len(_beside_twins(group.rows)) // columns) for group in shown]
@@ -123,18 +123,18 @@ def _beside_twins(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _tile(row: dict[str, Any], font: ImageFont.FreeTypeFont) -> Image.Image:
-    """A picture, small; grey with the reason where it cannot be shown."""
+    """An image, small; grey with the reason where it cannot be shown."""
     tile = Image.new("RGB", (TILE, TILE), "#dddddd")
     try:
         data = read_place(row["place"], content=row["image_hash"])
-        picture = Image.fromarray(decode_image(data, max_pixels=MAX_PIXELS, draft_side=TILE))
+        image = Image.fromarray(decode_image(data, max_pixels=MAX_PIXELS, draft_side=TILE))
     except MediaError as error:
         words = _wrapped(_plain(str(error).rpartition(": ")[2]), font, TILE - 8)
         for number, line in zip(range(9), words, strict=False):
             ImageDraw.Draw(tile).text((4, 4 + number * LINE), line, fill="#882222", font=font)
         return tile
-    picture.thumbnail((TILE, TILE))
-    tile.paste(picture, ((TILE - picture.width) // 2, (TILE - picture.height) // 2))
+    image.thumbnail((TILE, TILE))
+    tile.paste(image, ((TILE - image.width) // 2, (TILE - image.height) // 2))
     return tile
 
 

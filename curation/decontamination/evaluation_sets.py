@@ -1,4 +1,4 @@
-"""Evaluation sets that a recipe names: files of texts, folders or tables of pictures and recordings.
+"""Evaluation sets that a recipe names: files of texts, folders or tables of images and recordings.
 
 A set is read whole or not at all: one item that cannot be read is an error that names it, since what it would have
 found stays in the training data.
@@ -20,7 +20,7 @@ from pydantic import Field
 from curation.errors import EngineMissing, RecipeError
 from curation.hashing import digest, file_digest
 from curation.media.decoded import MAX_ROW_BYTES, bounded_slices
-from curation.media.pair_records import PICTURE_EXTENSIONS
+from curation.media.pair_records import IMAGE_EXTENSIONS
 from curation.media.parquet_batches import parquet_batches
 from curation.media.text_tables import json_too_large
 from curation.paths import RecipePath
@@ -28,10 +28,10 @@ from curation.sources import AUDIO_SUFFIXES
 
 Kind = Literal["text", "image", "audio"]
 
-IMAGE_SUFFIXES = frozenset(f".{extension}" for extension in PICTURE_EXTENSIONS)
+IMAGE_SUFFIXES = frozenset(f".{extension}" for extension in IMAGE_EXTENSIONS)
 TABLE_SUFFIXES = frozenset((".jsonl", ".csv", ".parquet"))
 ROWS_AT_ONCE = 256
-"""Of a Parquet file, which may hold the bytes of pictures."""
+"""Of a Parquet file, which may hold the bytes of images."""
 
 MAX_LINE = 1 << 26
 """Characters."""
@@ -50,7 +50,7 @@ class EvaluationSet:
 
     Attributes:
         name: what rejected rows are told they are in.
-        path: a `.txt` file, one text a line; a table (`.jsonl`, `.csv`, `.parquet`); or a folder, whose pictures and
+        path: a `.txt` file, one text a line; a table (`.jsonl`, `.csv`, `.parquet`); or a folder, whose images and
             recordings are found below it, links to folders not followed.
         text: the table's column with a text, or a list of texts.
         image, audio: the table's column with a path below `folder`, bytes, or a mapping with `bytes` or `path`, as
@@ -110,7 +110,7 @@ class EvaluationSet:
                     raise self.error(f"{name}: {self.text} is {type(text).__name__}, not a text")
 
     def media(self, kind: Kind) -> Iterator[tuple[str, Path | bytes]]:
-        """Every picture or recording with its item's name: a file that is there, or bytes. A null holds none.
+        """Every image or recording with its item's name: a file that is there, or bytes. A null holds none.
 
         Raises:
             EvaluationSetError: the file or a row of it cannot be read, or a path is of no file below the folder.

@@ -14,8 +14,8 @@ from curation.decontamination.audio_fingerprint import Bits, fingerprint
 from curation.decontamination.audio_overlap import SoundIndex
 from curation.decontamination.equal_keys import Positions
 from curation.decontamination.evaluation_sets import EvaluationSet, known_fingerprint
+from curation.decontamination.image_overlap import ImageIndex
 from curation.decontamination.ngram_overlap import NgramIndex, NgramSize
-from curation.decontamination.picture_overlap import PictureIndex
 from curation.errors import MediaError
 from curation.hashing import bytes_digest, file_digest
 from curation.media.audio import decode_blocks
@@ -54,11 +54,11 @@ def known_texts(sets: Sets, size: NgramSize) -> Known[NgramIndex]:
     return _texts(sets, _contents(sets), size)
 
 
-def known_pictures(
+def known_images(
     sets: Sets, quality: ImageQuality, distance: int, least: int, colour: float | None = None
-) -> Known[PictureIndex]:
-    """The pictures of sets, measured by `quality`; see `PictureIndex`."""
-    return _pictures(sets, _contents(sets), quality, distance, least, colour)
+) -> Known[ImageIndex]:
+    """The images of sets, measured by `quality`; see `ImageIndex`."""
+    return _images(sets, _contents(sets), quality, distance, least, colour)
 
 
 def known_sounds(sets: Sets, min_frames: int) -> Known[SoundIndex]:
@@ -77,14 +77,14 @@ def _texts(sets: Sets, contents: tuple[str, ...], size: NgramSize) -> Known[Ngra
 
 
 @lru_cache(maxsize=4)
-def _pictures(
+def _images(
     sets: Sets, contents: tuple[str, ...], quality: ImageQuality, distance: int, least: int, colour: float | None
-) -> Known[PictureIndex]:
-    pictures, names, numbers = _items(sets, partial(_measured, quality=quality))
-    content = [one for one, _, _ in pictures]
-    hashes = np.array([one for _, one, _ in pictures], np.uint64)
-    colours = np.frombuffer(b"".join(one for _, _, one in pictures), np.uint8).reshape(-1, SIGNATURE_BYTES)
-    return Known(PictureIndex(content, hashes, numbers, distance, least, colours, colour), names, numbers)
+) -> Known[ImageIndex]:
+    images, names, numbers = _items(sets, partial(_measured, quality=quality))
+    content = [one for one, _, _ in images]
+    hashes = np.array([one for _, one, _ in images], np.uint64)
+    colours = np.frombuffer(b"".join(one for _, _, one in images), np.uint8).reshape(-1, SIGNATURE_BYTES)
+    return Known(ImageIndex(content, hashes, numbers, distance, least, colours, colour), names, numbers)
 
 
 @lru_cache(maxsize=4)
@@ -111,7 +111,7 @@ def _items(
 
 
 def _measured(one: EvaluationSet, quality: ImageQuality) -> Iterator[tuple[str, tuple[str, int, bytes]]]:
-    """Hash of the bytes, perceptual hash and colour signature of each picture, with its name."""
+    """Hash of the bytes, perceptual hash and colour signature of each image, with its name."""
     for name, item in one.media("image"):
         try:
             data = item if isinstance(item, bytes) else read_image(str(item))

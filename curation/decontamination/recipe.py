@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from curation.decontamination.evaluation_sets import EvaluationSet, Kind
-from curation.decontamination.stages import AudioFingerprint, AudioOverlap, PictureOverlap, TextOverlap
+from curation.decontamination.stages import AudioFingerprint, AudioOverlap, ImageOverlap, TextOverlap
 from curation.errors import RecipeError
 from curation.ranges import Count, Positive, Share, check
 from curation.stage import Stage
@@ -27,8 +27,8 @@ class Decontamination:
     min_text_share: Share = 0.5
     ngram_words: Count = 13
     ngram_characters: Count = 20
-    max_picture_distance: Annotated[int, Field(ge=0, lt=32)] = 4
-    max_picture_colour_distance: Positive | None = 48.0
+    max_image_distance: Annotated[int, Field(ge=0, lt=32)] = 4
+    max_image_colour_distance: Positive | None = 48.0
     max_bit_error: Annotated[float, Field(ge=0, lt=0.5)] = 0.35
     min_common_s: Positive = 0.75
 
@@ -44,13 +44,11 @@ class Decontamination:
         return (TextOverlap(sets, column, *limits),) if sets else ()
 
     def image(self, quality: ImageQuality) -> tuple[Stage, ...]:
-        """For pictures whose `perceptual_hash` a stage like `quality` has measured before."""
+        """For images whose `perceptual_hash` a stage like `quality` has measured before."""
         sets = self._of("image")
-        colour = self.max_picture_colour_distance
+        colour = self.max_image_colour_distance
         return (
-            (PictureOverlap(sets, self.max_picture_distance, quality=quality, max_colour_distance=colour),)
-            if sets
-            else ()
+            (ImageOverlap(sets, self.max_image_distance, quality=quality, max_colour_distance=colour),) if sets else ()
         )
 
     def audio(self, *, whole: bool = False) -> tuple[Stage, ...]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from curation.decontamination.audio_fingerprint import STEP_S, Bits, fingerprint
 from curation.decontamination.equal_keys import Positions
 from curation.decontamination.evaluation_sets import EvaluationSet, Kind
-from curation.decontamination.known_items import known_pictures, known_sounds, known_texts
+from curation.decontamination.known_items import known_images, known_sounds, known_texts
 from curation.decontamination.ngram_overlap import NgramSize
 from curation.media.audio import decode_blocks
 from curation.media.spans import clips_of
@@ -98,14 +98,14 @@ class TextOverlap(SetsStage):
 
 
 @dataclass(frozen=True)
-class PictureOverlap(SetsStage):
-    """Reject pictures that are in an evaluation set: the same bytes, or a perceptual hash within some bits of 64.
+class ImageOverlap(SetsStage):
+    """Reject images that are in an evaluation set: the same bytes, or a perceptual hash within some bits of 64.
 
-    Scaled and compressed pictures are found; crops, flips and overlaid text are not, and blank pictures are compared
+    Scaled and compressed images are found; crops, flips and overlaid text are not, and blank images are compared
     by their bytes alone.
 
     Attributes:
-        quality: measures the sets' pictures, as it measured the rows'.
+        quality: measures the sets' images, as it measured the rows'.
         min_hash_bits: a hash with fewer bits set, or not set, is compared with none.
         max_colour_distance: how far colours may be apart, of 255, in the cell where they differ most. It is wide, since
             a tinted copy of an item is a copy; a grey one is compared by brightness alone. Null leaves colour out.
@@ -117,7 +117,7 @@ class PictureOverlap(SetsStage):
     max_colour_distance: Positive | None = 48.0
 
     reads = ("image_hash", "perceptual_hash", "colour_signature")
-    writes = ("picture_distance", "picture_overlap_with")
+    writes = ("image_distance", "image_overlap_with")
     packages = ("pillow", "numpy")
     version = 2
 
@@ -129,14 +129,14 @@ class PictureOverlap(SetsStage):
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         colour = self.max_colour_distance
-        known = known_pictures(self.sets, self.quality, self.max_distance, self.min_hash_bits, colour)
+        known = known_images(self.sets, self.quality, self.max_distance, self.min_hash_bits, colour)
         hashes = rows["perceptual_hash"].cast(pa.uint64(), safe=False).fill_null(0).to_numpy()
         colours = signatures_of(rows["colour_signature"])
         found = known.index.nearest(rows["image_hash"].to_pylist(), hashes, colours)
         hits = found.item >= 0
-        rows = with_column(rows, "picture_distance", pa.array(found.distance, mask=~hits))
-        rows = with_column(rows, "picture_overlap_with", known.names_of(found.item))
-        return self.decided(rows, hits, known.sets_of(found.item), "picture_distance", self.max_distance)
+        rows = with_column(rows, "image_distance", pa.array(found.distance, mask=~hits))
+        rows = with_column(rows, "image_overlap_with", known.names_of(found.item))
+        return self.decided(rows, hits, known.sets_of(found.item), "image_distance", self.max_distance)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a page says that a picture shows (`alt`): it goes to the shards, so it is looked at as any other text is."""
+"""What a page says that an image shows (`alt`): it goes to the shards, so it is looked at as any other text is."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from curation.stage import Stage, with_column
 
 @dataclass(frozen=True)
 class CheckAltTexts(Stage):
-    """Take away texts of pictures that a check rejects, and say why in `alt_removed`; the picture stays.
+    """Take away texts of images that a check rejects, and say why in `alt_removed`; the image stays.
 
     Attributes:
         checks: stages for texts, in order; columns that they measure are not kept.

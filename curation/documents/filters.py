@@ -33,11 +33,11 @@ PARAGRAPH = "\n\n"
 
 @dataclass(frozen=True)
 class DocumentShape(Stage):
-    """Reject documents with too few pictures or too many, and those that are too complex to be read as one.
+    """Reject documents with too few images or too many, and those that are too complex to be read as one.
 
-    A picture counts where its bytes are here; a document that names enough, and has too few of them here, is rejected
+    An image counts where its bytes are here; a document that names enough, and has too few of them here, is rejected
     for that (`images_not_here`): MMC4 and OBELICS come as addresses, and are to be downloaded first. An alternation is
-    a change from text to picture or back; OBELICS' 30 pictures, each between two texts, make 60.
+    a change from text to image or back; OBELICS' 30 images, each between two texts, make 60.
     """
 
     min_images: int = 1
@@ -74,7 +74,7 @@ class DocumentShape(Stage):
 
 
 def shape(nodes: pa.ChunkedArray) -> dict[str, NDArray[np.int64]]:
-    """Of each document: nodes, pictures that it names, pictures that are here, texts, and changes between these."""
+    """Of each document: nodes, images that it names, images that are here, texts, and changes between these."""
     lists = nodes.combine_chunks()
     items = pa.Table.from_struct_array(pc.list_flatten(lists))
     of = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)

@@ -1,12 +1,12 @@
-"""Pairing: each picture of a document with the segment of its texts that tells most of it, one to one.
+"""Pairing: each image of a document with the segment of its texts that tells most of it, one to one.
 
 LongCat-Flash-Omni (section 3.1.2) pairs "each image with its most relevant text segment by SigLIP similarity"; MMC4
-(Zhu et al. 2023, section 2) does so by a linear assignment. An assignment of all pictures would give poor partners to
-those that have none. Here a picture may stay alone at the price of τ, the least similarity:
+(Zhu et al. 2023, section 2) does so by a linear assignment. An assignment of all images would give poor partners to
+those that have none. Here an image may stay alone at the price of τ, the least similarity:
 
-    max Σ (s_ij − τ) over pairs i, j in which no picture and no segment comes twice
+    max Σ (s_ij − τ) over pairs i, j in which no image and no segment comes twice
 
-So the pictures that stay alone are part of the optimum, and not what a later limit leaves. Where the order is to be
+So the images that stay alone are part of the optimum, and not what a later limit leaves. Where the order is to be
 preserved (manuals, videos), pairs may not cross besides.
 """
 
@@ -33,7 +33,7 @@ GRID = 2.0**20
 ALONE = -1
 
 PAIRED = ("paired_with", "paired_ordinal", "paired_segment", "paired_text", "pair_similarity", "second_similarity")
-"""Of a picture: row id and ordinal of the text that it is paired with, the segment from 0 and its words, cosines."""
+"""Of an image: row id and ordinal of the text that it is paired with, the segment from 0 and its words, cosines."""
 
 
 def on_grid(similarity: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -45,14 +45,14 @@ def on_grid(similarity: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 def gains(
     similarity: NDArray[np.floating[Any]], min_similarity: float, distance: NDArray[np.integer[Any]] | None = None
 ) -> NDArray[np.int64]:
-    """What a pair is worth, [images, segments]; a picture alone is worth 0.
+    """What a pair is worth, [images, segments]; an image alone is worth 0.
 
-    First counts the similarity above `min_similarity`, then, among equally similar ones, that more pictures have a
+    First counts the similarity above `min_similarity`, then, among equally similar ones, that more images have a
     partner, and that partners are near.
 
     Args:
         similarity: cosines; whole steps of the grid count.
-        distance: from picture to segment, not negative; all the same without it.
+        distance: from image to segment, not negative; all the same without it.
     """
     steps = np.rint(np.asarray(similarity, np.float64) * GRID).astype(np.int64) - int(np.ceil(min_similarity * GRID))
     if distance is None:
@@ -64,8 +64,8 @@ def gains(
 
 
 def pair_freely(worth: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The segment of each picture, or `ALONE`, such that the sum of `gains` is the greatest: a linear assignment with a
-    null column for each picture."""
+    """The segment of each image, or `ALONE`, such that the sum of `gains` is the greatest: a linear assignment with a
+    null column for each image."""
     from scipy.optimize import linear_sum_assignment
 
     images, segments = worth.shape
@@ -75,7 +75,7 @@ def pair_freely(worth: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def pair_in_order(worth: NDArray[np.int64]) -> NDArray[np.int64]:
-    """As `pair_freely`, with the segments of later pictures after those of earlier ones: by dynamic programming."""
+    """As `pair_freely`, with the segments of later images after those of earlier ones: by dynamic programming."""
     images, segments = worth.shape
     best = np.zeros((images + 1, segments + 1), np.int64)
     for i in range(images):
@@ -84,7 +84,7 @@ def pair_in_order(worth: NDArray[np.int64]) -> NDArray[np.int64]:
     partner = np.full(images, ALONE, np.int64)
     j = segments
     for i in reversed(range(images)):
-        # The first segment up to which as much can be had; the picture has it, or none.
+        # The first segment up to which as much can be had; the image has it, or none.
         j = int(np.searchsorted(best[i + 1, : j + 1], best[i + 1, j]))
         if best[i + 1, j] > best[i, j]:
             partner[i] = j = j - 1
@@ -92,7 +92,7 @@ def pair_in_order(worth: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def free_segments(partner: NDArray[np.int64], segments: int, order: Order) -> Iterator[NDArray[np.int64]]:
-    """For each picture, the segments that it could have with all other pairs as they are."""
+    """For each image, the segments that it could have with all other pairs as they are."""
     taken = np.zeros(segments, bool)
     taken[partner[partner != ALONE]] = True
     for i in range(len(partner)):
@@ -108,9 +108,9 @@ def free_segments(partner: NDArray[np.int64], segments: int, order: Order) -> It
 
 @dataclass(frozen=True)
 class Unpaired(Stage):
-    """Leave all pictures where they are, with no text of their own: the columns of pairs are null.
+    """Leave all images where they are, with no text of their own: the columns of pairs are null.
 
-    For cleaning without an engine, which knows nothing of what a picture shows.
+    For cleaning without an engine, which knows nothing of what an image shows.
     """
 
     writes = ("paired_with", "paired_text", "pair_similarity", "match_probability", "checkpoint", "embedding")
@@ -125,15 +125,15 @@ class Unpaired(Stage):
 
 @dataclass(frozen=True)
 class PairImages(Stage):
-    """Pair the pictures of a document with segments of its texts; reject those that stay alone (`unpaired_image`).
+    """Pair the images of a document with segments of its texts; reject those that stay alone (`unpaired_image`).
 
-    The rows are the nodes of whole documents. A picture gets the vector of its segment as `text_embedding`. Of one that
+    The rows are the nodes of whole documents. An image gets the vector of its segment as `text_embedding`. Of one that
     stays alone, the similarity is that to the best segment that was free for it, none if there was none; of any
-    picture, `second_similarity` is that to the best of all others.
+    image, `second_similarity` is that to the best of all others.
 
     Attributes:
         min_similarity: τ, a cosine that holds for one checkpoint alone.
-        order: preserved where texts and pictures tell one course of things.
+        order: preserved where texts and images tell one course of things.
     """
 
     min_similarity: float = 0.05
@@ -165,7 +165,7 @@ class PairImages(Stage):
         return reject(nodes, alone, "unpaired_image", value=nodes["pair_similarity"], limit=self.min_similarity)
 
     def paired(self, cosines: NDArray[np.float64], distances: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The segment of each picture of one document, or `ALONE`."""
+        """The segment of each image of one document, or `ALONE`."""
         worth = gains(cosines, self.min_similarity, distances)
         return pair_freely(worth) if self.order == "free" else pair_in_order(worth)
 
@@ -212,7 +212,7 @@ class _Vectors:
 def similarities(
     cosines: NDArray[np.float64], partner: NDArray[np.int64], order: Order
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of each picture the similarity to its segment, or else to the best that was free; and to the best of all others.
+    """Of each image the similarity to its segment, or else to the best that was free; and to the best of all others.
 
     NaN where there is none.
     """
@@ -254,7 +254,7 @@ def _documents(roots: Sequence[str], ordinals: Sequence[int]) -> Iterator[list[i
 
 
 def _distances(images: NDArray[np.int64], segments: NDArray[np.int64], places: Sequence[int]) -> NDArray[np.int64]:
-    """Nodes from each picture to each segment, twice, and one more where the text comes first."""
+    """Nodes from each image to each segment, twice, and one more where the text comes first."""
     at = {place: i for i, place in enumerate(places)}
     image_at, segment_at = (np.array([at[int(i)] for i in some], np.int64) for some in (images, segments))
     away = segment_at[None, :] - image_at[:, None]

@@ -1,4 +1,4 @@
-"""From listed files to the nodes of documents: entries, each content once, its texts and pictures one by one."""
+"""From listed files to the nodes of documents: entries, each content once, its texts and images one by one."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -38,7 +38,7 @@ class ReadDocuments(Stage):
     """Entries of all files together, chosen by the hash of their places; the others are not made."""
     max_document_bytes: int = 1 << 26
     max_nodes: int = MAX_NODES
-    """A document with more texts, or more pictures, is not read. `shape` has the limit of one that is wanted."""
+    """A document with more texts, or more images, is not read. `shape` has the limit of one that is wanted."""
     dropped_tags: tuple[str, ...] = DROPPED
     """Of HTML pages: left out with all that is in them, where a page is too short to tell its body otherwise."""
     body_only: bool = True
@@ -222,7 +222,7 @@ def _all_terms(entries: list[dict[str, Any]], column: str) -> str | None:
 
 @dataclass(frozen=True)
 class SplitNodes(Stage):
-    """Make a row of each node of a document. A picture whose bytes are not here fails alone."""
+    """Make a row of each node of a document. An image whose bytes are not here fails alone."""
 
     reads = ("nodes", "name", *TERMS)
     writes = tuple(name for name in NODE.names if name not in ("parents", *SCANNED))
@@ -268,7 +268,7 @@ def _each_in_a_list(values: pa.ChunkedArray) -> pa.ListArray:
 
 
 def _uris(documents: pa.ChunkedArray, places: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Where a node comes from: a picture's own file, or its place in the document's; of all else the document's."""
+    """Where a node comes from: an image's own file, or its place in the document's; of all else the document's."""
     path, format_, offset, column = (pc.struct_field(places, name) for name in ("path", "format", "offset", "column"))
     cell = pc.binary_join_element_wise(path, offset.cast(pa.string()), column, ":")
     within = pc.binary_join_element_wise(path, offset.cast(pa.string()), ":")
@@ -276,14 +276,14 @@ def _uris(documents: pa.ChunkedArray, places: pa.ChunkedArray) -> pa.ChunkedArra
     return pc.coalesce(own, documents)
 
 
-def _names(documents: pa.ChunkedArray, pictures: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A node's name: its document's, and a picture's own after it."""
-    both = pc.binary_join_element_wise(documents, pictures, ": ")
-    return pc.if_else(pc.is_valid(pictures), both, documents)
+def _names(documents: pa.ChunkedArray, images: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A node's name: its document's, and an image's own after it."""
+    both = pc.binary_join_element_wise(documents, images, ": ")
+    return pc.if_else(pc.is_valid(images), both, documents)
 
 
 def _without_bytes(nodes: pa.Table, errors: pa.ChunkedArray) -> pa.Table:
-    """Fail the nodes that cannot be used: pictures that are named and not here, and what reading found wrong."""
+    """Fail the nodes that cannot be used: images that are named and not here, and what reading found wrong."""
     absent = pc.and_(pc.equal(nodes["node_kind"], IMAGE), pc.is_null(pc.struct_field(nodes["place"], "path")))
     hits = pc.or_(absent, pc.is_valid(errors))
     if not pc.any(hits).as_py():
@@ -291,14 +291,14 @@ def _without_bytes(nodes: pa.Table, errors: pa.ChunkedArray) -> pa.Table:
     columns = (hits, errors, nodes["name"], nodes["url"])
     raised: list[BaseException | None] = []
     for hit, error, name, url in zip(*(column.to_pylist() for column in columns), strict=True):
-        reason = error or f"the picture is not here, only its address {url}"
+        reason = error or f"the image is not here, only its address {url}"
         raised.append(MediaError(f"{name}: {reason}") if hit else None)
     return fail(nodes, raised)
 
 
 @dataclass(frozen=True)
 class ScanNodes(Stage):
-    """Hash the bytes of each picture, by which all that looks at it finds it again; texts have none."""
+    """Hash the bytes of each image, by which all that looks at it finds it again; texts have none."""
 
     max_bytes: int = MAX_BYTES
 

@@ -44,7 +44,7 @@ class WholeDocuments(DocumentFacts):
 
 @dataclass(frozen=True)
 class Reassemble(Stage):
-    """Make one sample of what is left of a document; reject those with too few pictures or words left.
+    """Make one sample of what is left of a document; reject those with too few images or words left.
 
     Texts that come to stand beside each other stay nodes of their own. `min_words` is that of OBELICS (Laurençon et al.
     2023).
@@ -72,7 +72,7 @@ class Reassemble(Stage):
         samples = [self.sample(group, vectors) for group in documents(rows)]
         table = pa.Table.from_pylist(samples, DOCUMENT_SAMPLE)
         for name, least, reason in (
-            ("images", self.min_images, "no_image_left"),
+            ("image_count", self.min_images, "no_image_left"),
             ("words", self.min_words, "too_little_text_left"),
         ):
             table = reject(table, pc.less(table[name], least), reason, value=table[name], limit=least)
@@ -84,9 +84,9 @@ class Reassemble(Stage):
         images = [row for row in group if row["node_kind"] == IMAGE]
         of_images = [vectors[row["row_id"]] for row in images]
         first = (texts or group)[0]
-        pictures: dict[str, dict[str, Any]] = {}
+        distinct: dict[str, dict[str, Any]] = {}
         for row in images:
-            pictures.setdefault(row["image_hash"], row)
+            distinct.setdefault(row["image_hash"], row)
         parents = [row["row_id"] for row in group]
         language = first["language"] or (first[self.measured_language] if self.measured_language else None)
         return {
@@ -100,12 +100,12 @@ class Reassemble(Stage):
             "parents": parents,
             "task": TASK,
             "language": language,
-            "nodes": list(_kept_nodes(group, list(pictures))),
-            "pictures": list(pictures.values()),
-            "places": [row["place"] for row in pictures.values()],
-            "picture_bytes": sum(row["image_bytes"] for row in pictures.values()),
+            "nodes": list(_kept_nodes(group, list(distinct))),
+            "images": list(distinct.values()),
+            "places": [row["place"] for row in distinct.values()],
+            "image_bytes": sum(row["image_bytes"] for row in distinct.values()),
             "text": "\n\n".join(row["text"] for row in texts),
-            "images": len(images),
+            "image_count": len(images),
             "words": fsum(row["text_words"] for row in texts),
             "removed": first["document_node_count"] - len(group),
             "similarity": _mean([row["pair_similarity"] for row in images]),
@@ -122,14 +122,14 @@ def documents(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield list(group)
 
 
-def _kept_nodes(group: list[dict[str, Any]], pictures: list[str]) -> Iterator[dict[str, Any]]:
+def _kept_nodes(group: list[dict[str, Any]], distinct: list[str]) -> Iterator[dict[str, Any]]:
     at = {row["row_id"]: i for i, row in enumerate(group)}
     for row in group:
         node = {name: row[name] for name in ("node_kind", "ordinal", "text")}
         if row["node_kind"] == IMAGE:
             node |= {name: row[name] for name in ("url", "paired_text", "match_probability")}
             node |= {"similarity": row["pair_similarity"], "paired_node": at.get(row["paired_with"])}
-            node["picture"] = pictures.index(row["image_hash"])
+            node["image"] = distinct.index(row["image_hash"])
         yield node
 
 

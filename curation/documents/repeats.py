@@ -1,8 +1,8 @@
-"""What comes again: pictures that many documents show, or one document twice; documents that say the same.
+"""What comes again: images that many documents show, or one document twice; documents that say the same.
 
 A logo, an icon or an advertisement is in no document for what the document says. OBELICS (Laurençon et al. 2023; its
-script 06_02) drops pictures whose address comes more than ten times; MMC4 (Zhu et al. 2023) goes by perceptual hashes,
-and keeps one picture of those that look the same in a document. Here a picture is its bytes, or its perceptual hash.
+script 06_02) drops images whose address comes more than ten times; MMC4 (Zhu et al. 2023) goes by perceptual hashes,
+and keeps one image of those that look the same in a document. Here an image is its bytes, or its perceptual hash.
 """
 
 import unicodedata
@@ -27,19 +27,19 @@ Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class PictureSpread(Stage):
-    """Count the documents that show a picture, as it is or almost: `picture_documents`, a reduce joined by picture.
+class ImageSpread(Stage):
+    """Count the documents that show an image, as it is or almost: `image_documents`, a reduce joined by image.
 
-    Two pictures are almost one where their perceptual hashes differ in at most `distance` bits and their colours by at
+    Two images are almost one where their perceptual hashes differ in at most `distance` bits and their colours by at
     most `max_colour_distance` (null leaves colour out). Each counts those near to itself, not those near to these:
-    chains of small steps connect pictures that have nothing to do with each other. Of pictures whose hashes collide by
-    the thousand each is compared with 256 at most. Rows are nodes; pictures that one document alone shows have no row.
+    chains of small steps connect images that have nothing to do with each other. Of images whose hashes collide by
+    the thousand each is compared with 256 at most. Rows are nodes; images that one document alone shows have no row.
     """
 
     distance: int = 4
     max_colour_distance: Positive | None = 16.0
 
-    writes = ("image_hash", "picture_documents")
+    writes = ("image_hash", "image_documents")
     packages = ("numpy",)
     version = 2
 
@@ -49,21 +49,21 @@ class PictureSpread(Stage):
 
     def __call__(self, nodes: pa.Table) -> pa.Table:
         nodes = nodes.filter(pc.is_valid(nodes["image_hash"]))
-        pictures, first, picture = np.unique(nodes["image_hash"].to_numpy(), return_index=True, return_inverse=True)
+        images, first, image = np.unique(nodes["image_hash"].to_numpy(), return_index=True, return_inverse=True)
         look, near = self._looks(nodes.take(pa.array(first)))
         document = nodes["root"].combine_chunks().dictionary_encode().indices.to_numpy()
-        documents = spread(look[picture], document, near)[look]
+        documents = spread(look[image], document, near)[look]
         several = np.flatnonzero(documents > 1)
-        columns = pa.array(pictures[several], pa.string()), pa.array(documents[several], pa.int64())
+        columns = pa.array(images[several], pa.string()), pa.array(documents[several], pa.int64())
         return pa.table(dict(zip(self.writes, columns, strict=True)))
 
-    def _looks(self, pictures: pa.Table) -> tuple[Numbers, Numbers]:
-        """A number for how each picture looks, from 0, and pairs [n, 2] of those that are near.
+    def _looks(self, images: pa.Table) -> tuple[Numbers, Numbers]:
+        """A number for how each image looks, from 0, and pairs [n, 2] of those that are near.
 
         One without a hash looks like no other.
         """
-        known = pictures["perceptual_hash"].is_valid().to_numpy()
-        seen = pictures.filter(pa.array(known))
+        known = images["perceptual_hash"].is_valid().to_numpy()
+        seen = images.filter(pa.array(known))
         hashes = seen["perceptual_hash"].cast(pa.uint64(), safe=False).to_numpy()
         limit = self.max_colour_distance
         looks = Looks(
@@ -97,23 +97,23 @@ def spread(look: Numbers, document: Numbers, near: Numbers) -> Numbers:
 
 
 @dataclass(frozen=True)
-class CommonPictures(Stage):
-    """Reject pictures that more than `max_documents` documents show (`PictureSpread`)."""
+class CommonImages(Stage):
+    """Reject images that more than `max_documents` documents show (`ImageSpread`)."""
 
     max_documents: Count = 10
 
-    reads = ("picture_documents",)
+    reads = ("image_documents",)
 
     def __call__(self, images: pa.Table) -> pa.Table:
-        count, limit = images["picture_documents"], self.max_documents
-        return reject(images, pc.greater(count, limit), "common_picture", value=count, limit=limit)
+        count, limit = images["image_documents"], self.max_documents
+        return reject(images, pc.greater(count, limit), "common_image", value=count, limit=limit)
 
 
 @dataclass(frozen=True)
 class OncePerDocument(Stage):
-    """Reject pictures that their document has shown before, as they are or almost; the first stays.
+    """Reject images that their document has shown before, as they are or almost; the first stays.
 
-    The rows are the pictures of whole documents. Screens of a manual and frames of a film are near to each other and
+    The rows are the images of whole documents. Screens of a manual and frames of a film are near to each other and
     no repeats, so bits of the perceptual hash that may differ are few: none, unless `distance` says so. Colours may
     differ by `max_colour_distance`; null leaves them out.
     """
@@ -136,17 +136,17 @@ class OncePerDocument(Stage):
             mine = list(group)
             shown = [(row["image_hash"], row["perceptual_hash"], row.get("colour_signature")) for row in mine]
             again[[row["at"] for row in mine]] = seen_before(shown, self.distance, self.max_colour_distance)
-        return reject(images, again, "repeated_picture")
+        return reject(images, again, "repeated_image")
 
 
 def seen_before(
-    pictures: Sequence[tuple[str, int | None, bytes | None]], distance: int, colour: float | None
+    images: Sequence[tuple[str, int | None, bytes | None]], distance: int, colour: float | None
 ) -> list[bool]:
-    """Which pictures of one document, by content, perceptual hash and colours, stay away for one that came before."""
+    """Which images of one document, by content, perceptual hash and colours, stay away for one that came before."""
     kept: set[str] = set()
     looks: list[tuple[int, bytes | None]] = []
     seen = []
-    for content, look, colours in pictures:
+    for content, look, colours in images:
         near = look is not None and any(
             (look ^ other).bit_count() <= distance and _near_colours(colours, others, colour) for other, others in looks
         )

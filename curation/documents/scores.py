@@ -23,7 +23,7 @@ REPETITION = ("text_character_repetition", "text_word_repetition", "text_looped_
 class NodeQuality(Stage):
     """Measure how good a node is as material, in 0 to 1: `node_quality`.
 
-    Of a picture the root of min(1, shorter side / `good_side`) · min(1, sharpness / `good_sharpness`); of a text
+    Of an image the root of min(1, shorter side / `good_side`) · min(1, sharpness / `good_sharpness`); of a text
     (1 − the greatest of its shares that repeat itself) · (1 − its share of noise). A proxy: it sees neither beauty nor
     style, nor errors of fact.
     """

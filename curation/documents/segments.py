@@ -1,4 +1,4 @@
-"""Segments: the pieces of a text that a picture is compared with, short enough for a model to read to the end."""
+"""Segments: the pieces of a text that an image is compared with, short enough for a model to read to the end."""
 
 import re
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ def _cut(sentence: str, max_units: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Segments(Stage):
-    """Part the texts of a document to segments (`text_segments`); a picture has none.
+    """Part the texts of a document to segments (`text_segments`); an image has none.
 
     `max_units` should be no more than the model of the embeddings reads: a SigLIP has 64 tokens, some 40 English words.
     What lies beyond `max_characters` of a segment is compared with nothing.

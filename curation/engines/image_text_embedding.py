@@ -1,4 +1,4 @@
-"""Image-text embedding: pictures and texts in, unit vectors of one space out, in which matching ones lie close."""
+"""Image-text embedding: images and texts in, unit vectors of one space out, in which matching ones lie close."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from curation.hashing import digest, file_digest
 from curation.meter import counted
 from curation.paths import ModelFolder
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 """RGB [height, width, 3]."""
 Vectors = NDArray[np.float32]
 """[n, dimensions], each row of length 1."""
@@ -29,24 +29,24 @@ Vectors = NDArray[np.float32]
 TINY_FOLDER = Path(inputs.__file__).parent
 
 
-class NotAPicture(CurateError):
-    """An array that is no RGB picture of 8 bits."""
+class NotAnImage(CurateError):
+    """An array that is no RGB image of 8 bits."""
 
 
 @dataclass(frozen=True)
 class ImageTextEmbedder(Engine):
     """What every engine of this capability does. A row's vector does not depend on the rows beside it.
 
-    A picture and a text match with the cosine of their vectors (`cosines`), or with the probability that a SigLIP gives
+    An image and a text match with the cosine of their vectors (`cosines`), or with the probability that a SigLIP gives
     to it (`match_probability`). A limit in either holds for one `checkpoint` alone.
     """
 
     @abstractmethod
-    def embed_images(self, pictures: Sequence[Picture]) -> Vectors:
-        """One vector per picture, whatever the sizes.
+    def embed_images(self, images: Sequence[Pixels]) -> Vectors:
+        """One vector per image, whatever the sizes.
 
         Raises:
-            NotAPicture: a picture is not RGB of 8 bits.
+            NotAnImage: an image is not RGB of 8 bits.
             EngineMissing: the engine cannot be loaded.
         """
 
@@ -131,10 +131,10 @@ class TinySiglip(ImageTextEmbedder):
     def load(self) -> "TinyTowers":
         return TinyTowers(TINY_FOLDER)
 
-    def embed_images(self, pictures: Sequence[Picture]) -> Vectors:
+    def embed_images(self, images: Sequence[Pixels]) -> Vectors:
         towers: TinyTowers = loaded(self)
-        rows = (inputs.seen(rgb(picture))[None] for picture in pictures)
-        return np.concatenate([np.zeros((0, towers.dimensions), np.float32), *counted(map(towers.picture, rows))])
+        rows = (inputs.seen(rgb(image))[None] for image in images)
+        return np.concatenate([np.zeros((0, towers.dimensions), np.float32), *counted(map(towers.image, rows))])
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
         towers: TinyTowers = loaded(self)
@@ -146,7 +146,7 @@ class TinyTowers:
     """Both towers of the tiny SigLIP, each a function of one row, and its vocabulary."""
 
     def __init__(self, folder: Path) -> None:
-        self.picture = _one_row(folder / "picture.onnx")
+        self.image = _one_row(folder / "picture.onnx")
         self.text = _one_row(folder / "text.onnx")
         self.vocabulary = inputs.numbered((folder / "vocabulary.txt").read_text("utf-8").split())
         self.dimensions = self.text(inputs.read("", self.vocabulary)[None]).shape[1]
@@ -163,7 +163,7 @@ class OpenClip(ImageTextEmbedder):
     optional_packages: ClassVar[tuple[str, ...]] = ("timm", "transformers", "tokenizers", "ftfy")
     extra: ClassVar[str] = "open-clip"
     code_licence: ClassVar[str] = "MIT"
-    limits: ClassVar[str] = "sees a picture at a few hundred pixels a side, squeezed or cropped as its checkpoint asks"
+    limits: ClassVar[str] = "sees an image at a few hundred pixels a side, squeezed or cropped as its checkpoint asks"
 
     engine: Literal["open-clip"] = "open-clip"
     model: ModelFolder = "timm/ViT-B-16-SigLIP"
@@ -241,9 +241,9 @@ class OpenClip(ImageTextEmbedder):
             raise EngineMissing(self.missing() or self.model)
         return OpenClipTowers(folder, self.device)
 
-    def embed_images(self, pictures: Sequence[Picture]) -> Vectors:
+    def embed_images(self, images: Sequence[Pixels]) -> Vectors:
         towers: OpenClipTowers = loaded(self)
-        return towers.embed(towers.pictures, [rgb(picture) for picture in pictures], self.batch_size)
+        return towers.embed(towers.images, [rgb(image) for image in images], self.batch_size)
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
         towers: OpenClipTowers = loaded(self)
@@ -274,15 +274,15 @@ AnyImageTextEmbedder = Annotated[TinySiglip | OpenClip, pydantic.Discriminator("
 """The type of a recipe's key that holds an image-text embedder."""
 
 
-def rgb(picture: Picture) -> Picture:
-    """The picture, if it is one.
+def rgb(image: Pixels) -> Pixels:
+    """The image, if it is one.
 
     Raises:
-        NotAPicture: it is not RGB of 8 bits, or has no pixels.
+        NotAnImage: it is not RGB of 8 bits, or has no pixels.
     """
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
-        raise NotAPicture(f"a picture is uint8 [height, width, 3]; this is {picture.dtype} {list(picture.shape)}")
-    return np.ascontiguousarray(picture)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise NotAnImage(f"an image is uint8 [height, width, 3]; this is {image.dtype} {list(image.shape)}")
+    return np.ascontiguousarray(image)
 
 
 def _tiny_about() -> dict[str, Any]:

@@ -78,12 +78,12 @@ class OpenClipTowers:
         """Length of a vector."""
         return int(self.embed(self.texts, [""], 1).shape[1])
 
-    def pictures(self, pictures: Sequence[NDArray[np.uint8]]) -> Any:
-        """The model's features of pictures, not of unit length."""
+    def images(self, images: Sequence[NDArray[np.uint8]]) -> Any:
+        """The model's features of images, not of unit length."""
         import torch
         from PIL import Image
 
-        seen = torch.stack([self.preprocess(Image.fromarray(picture)) for picture in pictures])
+        seen = torch.stack([self.preprocess(Image.fromarray(image)) for image in images])
         return self.model.encode_image(seen.to(self.device))
 
     def texts(self, texts: Sequence[str]) -> Any:

@@ -1,4 +1,4 @@
-"""Text embedding: texts in, unit vectors out; like texts lie close, whatever pictures they go with."""
+"""Text embedding: texts in, unit vectors out; like texts lie close, whatever images they go with."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""Text reading: pictures in, the lines of text that are written in them out."""
+"""Text reading: images in, the lines of text that are written in them out."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -15,23 +15,23 @@ from curation.engines.engine import Engine, loaded
 from curation.errors import MediaError
 from curation.hashing import digest, file_digest
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 """RGB [height, width, 3]."""
 
 Point = tuple[float, float]
-"""x from the left, y from the top, in pixels of the picture."""
+"""x from the left, y from the top, in pixels of the image."""
 
 
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
-class PictureUnreadable(MediaError):
-    """A reader cannot take this picture."""
+class ImageUnreadable(MediaError):
+    """A reader cannot take this image."""
 
 
 @dataclass(frozen=True)
 class TextLine:
-    """A line of text, and where in the picture it stands."""
+    """A line of text, and where in the image it stands."""
 
     text: str
     box: tuple[Point, Point, Point, Point]
@@ -48,16 +48,16 @@ class TextLine:
 
 @dataclass(frozen=True)
 class TextReader(Engine):
-    """What every engine of this capability does. A picture's lines do not depend on the pictures beside it."""
+    """What every engine of this capability does. An image's lines do not depend on the images beside it."""
 
     @abstractmethod
-    def read(self, pictures: Sequence[Picture]) -> list[list[TextLine]]:
-        """The lines of each picture in reading order, top to bottom and left to right; none where there is no text.
+    def read(self, images: Sequence[Pixels]) -> list[list[TextLine]]:
+        """The lines of each image in reading order, top to bottom and left to right; none where there is no text.
 
         A line has a letter or a digit.
 
         Raises:
-            PictureUnreadable: a picture is not RGB of 8 bits, or the model does not take it.
+            ImageUnreadable: an image is not RGB of 8 bits, or the model does not take it.
             EngineMissing: the engine cannot be loaded.
         """
 
@@ -74,8 +74,8 @@ _WEIGHTS = {
 class RapidOcr(TextReader):
     """PP-OCRv6 (small) on ONNX Runtime, as RapidOCR's wheel bundles it; one thread, nothing is downloaded.
 
-    Lines are looked for in the picture shrunk to `detection_side`, and read at its own size. Type of 1/80 of the long
-    side and more is read without an error in renderings, and a picture without text costs some 50 ms.
+    Lines are looked for in the image shrunk to `detection_side`, and read at its own size. Type of 1/80 of the long
+    side and more is read without an error in renderings, and an image without text costs some 50 ms.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("rapidocr", "onnxruntime", "opencv-python-headless", "pyclipper", "shapely")
@@ -90,9 +90,9 @@ class RapidOcr(TextReader):
 
     engine: Literal["rapidocr"] = "rapidocr"
     detection_side: pydantic.PositiveInt = 480
-    """Long side in pixels at which lines are looked for; a smaller picture is not enlarged."""
+    """Long side in pixels at which lines are looked for; a smaller image is not enlarged."""
     max_side: pydantic.PositiveInt = 2000
-    """Long side in pixels at which lines are read; a larger picture is shrunk to it first."""
+    """Long side in pixels at which lines are read; a larger image is shrunk to it first."""
     box_threshold: Share = 0.5
     """Least mean probability of text in a box."""
     min_confidence: Share = 0.5
@@ -124,7 +124,7 @@ class RapidOcr(TextReader):
         options = "EngineConfig.onnxruntime"
         return RapidOCR(
             params={
-                "Global.log_level": "critical",  # a picture without text is no warning
+                "Global.log_level": "critical",  # an image without text is no warning
                 "Global.text_score": self.min_confidence,
                 "Global.max_side_len": self.max_side,
                 "Global.use_cls": self.turn_lines,
@@ -138,18 +138,18 @@ class RapidOcr(TextReader):
             }
         )
 
-    def read(self, pictures: Sequence[Picture]) -> list[list[TextLine]]:
+    def read(self, images: Sequence[Pixels]) -> list[list[TextLine]]:
         reader = loaded(self)
-        return [self._lines(reader, picture) for picture in pictures]
+        return [self._lines(reader, image) for image in images]
 
-    def _lines(self, reader: Any, picture: Picture) -> list[TextLine]:
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
-            raise PictureUnreadable(f"not uint8 [height, width, 3] but {picture.dtype} {list(picture.shape)}")
-        height, width = picture.shape[:2]
+    def _lines(self, reader: Any, image: Pixels) -> list[TextLine]:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+            raise ImageUnreadable(f"not uint8 [height, width, 3] but {image.dtype} {list(image.shape)}")
+        height, width = image.shape[:2]
         try:
-            found = reader(np.ascontiguousarray(picture[..., ::-1]))  # it takes BGR
+            found = reader(np.ascontiguousarray(image[..., ::-1]))  # it takes BGR
         except Exception as error:  # what OpenCV and ONNX Runtime raise has no common name
-            raise PictureUnreadable(f"{width} x {height} pixels: {error}") from error
+            raise ImageUnreadable(f"{width} x {height} pixels: {error}") from error
         if found.txts is None:
             return []
         return [

@@ -130,7 +130,7 @@ def decode_blocks(
     Real damage raises, after the blocks before it: an error of the demuxer or decoder, lost samples in flac and ogg,
     an mp4 whose index points beyond its end, float samples that are not finite. No damage: a wrong duration in a
     header (in wav and mp3 a cut file cannot be told from one; compare `AudioInfo.header_duration_s` with what comes),
-    and whatever lies between two MP3 frames (tags, pictures).
+    and whatever lies between two MP3 frames (tags, images).
 
     Args:
         content: hash of the file's bytes, which are then made sure of; see `check_content`.

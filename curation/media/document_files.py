@@ -22,24 +22,24 @@ from curation.media.document_records import (
     MAX_QUOTED,
     TOO_DEEP,
     Cells,
-    PictureFolder,
+    ImageFolder,
     as_json,
     document_of,
     image,
     scheme_of,
     text,
 )
-from curation.media.html_pages import DROPPED, MAX_DEPTH, Page, Picture, read_page
+from curation.media.html_pages import DROPPED, MAX_DEPTH, Page, PageImage, read_page
 from curation.media.json_records import json_records
 from curation.media.parquet_batches import parquet_batches
 from curation.media.text_tables import json_too_large, opened
 from curation.rows import source_id
 
 ROWS_AT_ONCE = 16
-"""Of Parquet: a row may hold the bytes of thirty pictures."""
+"""Of Parquet: a row may hold the bytes of thirty images."""
 
 MAX_UNFOUND = 100
-"""Embedded pictures of a page whose data may stand there in another spelling; each is a search to the end of it."""
+"""Embedded images of a page whose data may stand there in another spelling; each is a search to the end of it."""
 
 _BASE64 = re.compile(r"data:[^,]{0,200};base64,\s*([A-Za-z0-9+/=\s]+)", re.IGNORECASE)
 
@@ -78,20 +78,20 @@ def read_documents(
 
     Args:
         max_document_bytes: a longer line, page or text of a row is an error; a longer line or page is never loaded.
-        max_nodes: a document with more texts, or more pictures, is an error.
+        max_nodes: a document with more texts, or more images, is an error.
         dropped, max_depth, body: of HTML pages (`html_pages.read_page`).
 
     Raises:
         MediaError: the file cannot be opened, is not of its format, or is a page that is too long, too deep or has too
             many nodes.
     """
-    pictures = PictureFolder(file["folder"], file["images"], tuple(file["roots"]))
+    images = ImageFolder(file["folder"], file["images"], tuple(file["roots"]))
     path = file["uri"]
     if file["format"] == "html":
         data = _page_bytes(path, max_document_bytes)
         try:
             page = read_page(data, dropped, max_depth, max_nodes, body)
-            yield _page(file, data, page, pictures, max_document_bytes)
+            yield _page(file, data, page, images, max_document_bytes)
         except (MediaError, ValueError) as error:
             raise MediaError(f"{path}: {error}") from error
         return
@@ -109,9 +109,9 @@ def read_documents(
             continue
         try:
             place = {"path": path, "format": file["format"], "offset": number}
-            fields = document_of(record, Cells(pictures, place), max_nodes)
+            fields = document_of(record, Cells(images, place), max_nodes)
             content, state = _content(digest(as_json(record)), fields["nodes"])
-            yield Found(number, name, content, _sized(fields, max_document_bytes) | {"picture_files": state})
+            yield Found(number, name, content, _sized(fields, max_document_bytes) | {"image_files": state})
         # A record may be anything that JSON can hold, and so may be what it leads to.
         except Exception as error:
             yield Found(number, name, error=MediaError(f"{path}:{number}: {error}"))
@@ -220,24 +220,24 @@ def _page_bytes(path: str, max_bytes: int) -> bytes:
     return data
 
 
-def _page(file: dict[str, Any], data: bytes, page: Page, pictures: PictureFolder, max_bytes: int) -> Found:
+def _page(file: dict[str, Any], data: bytes, page: Page, images: ImageFolder, max_bytes: int) -> Found:
     nodes, position, unfound = [], 0, 0
     for block in page.blocks:
-        if not isinstance(block, Picture):
+        if not isinstance(block, PageImage):
             nodes.append(text(block.text))
         elif scheme_of(block.source) == "data":
             node, position = _embedded(file["uri"], data if unfound < MAX_UNFOUND else b"", block.source, position)
             unfound += node["error"] is not None
             nodes.append(node | {"text": block.alt})
         else:
-            nodes.append(_linked(block.source, page.base, pictures) | {"text": block.alt})
+            nodes.append(_linked(block.source, page.base, images) | {"text": block.alt})
     metadata = as_json({"lang": page.language}) if page.language else None
     fields = {"url": page.url, "title": page.title, "nodes": nodes, "metadata": metadata}
     content, state = _content(bytes_digest(data), nodes)
-    return Found(0, file["name"], content, _sized(fields, max_bytes) | {"picture_files": state})
+    return Found(0, file["name"], content, _sized(fields, max_bytes) | {"image_files": state})
 
 
-def _linked(source: str, base: str | None, pictures: PictureFolder) -> dict[str, Any]:
+def _linked(source: str, base: str | None, images: ImageFolder) -> dict[str, Any]:
     """A page's image: an address on the web, or a file: below the page, or with "/" below the source's folder.
 
     Args:
@@ -246,11 +246,11 @@ def _linked(source: str, base: str | None, pictures: PictureFolder) -> dict[str,
     try:
         address = _joined(base, source) if base else source
         if address.startswith("//") or scheme_of(address):
-            return pictures.find(address)
+            return images.find(address)
         path = unquote(urlsplit(address).path)
     except ValueError as error:
         return image(error=f"no address: {source:.{MAX_QUOTED}}: {error}")
-    return pictures.find(os.path.join(pictures.folder, path.lstrip("/")) if path.startswith("/") else path)
+    return images.find(os.path.join(images.folder, path.lstrip("/")) if path.startswith("/") else path)
 
 
 def _joined(base: str, source: str) -> str:
@@ -262,7 +262,7 @@ def _joined(base: str, source: str) -> str:
 
 
 def _embedded(path: str, data: bytes, source: str, position: int) -> tuple[dict[str, Any], int]:
-    """The node of a picture that stands in the page's own bytes, and where in them the next may stand."""
+    """The node of an image that stands in the page's own bytes, and where in them the next may stand."""
     found = _BASE64.fullmatch(source)
     coded = found.group(1).encode() if found else b""
     try:
@@ -279,7 +279,7 @@ def _embedded(path: str, data: bytes, source: str, position: int) -> tuple[dict[
 def _content(record: str, nodes: Sequence[dict[str, Any]]) -> tuple[str, str | None]:
     """The id of a content, of the record as it stands and the sizes of the files that it names; and those files' state.
 
-    Two folders may have one page, and other pictures under the names in it.
+    Two folders may have one page, and other images under the names in it.
     """
     places = (node["place"] for node in nodes if node["place"])
     states = [_state(place["path"]) for place in places if place["format"] == "file"]

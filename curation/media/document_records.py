@@ -1,7 +1,7 @@
 """A record of an interleaved document as its list of nodes: MMC4's manner, OBELICS', or a list of `nodes`.
 
-Nodes are those of `schemas.documents.NODE_ITEM`. Pictures are not opened: a node says where its bytes lie, or why they
-cannot be had, so that a picture that is not here costs the document nothing else. So does what is no node at all: it
+Nodes are those of `schemas.documents.NODE_ITEM`. Images are not opened: a node says where its bytes lie, or why they
+cannot be had, so that an image that is not here costs the document nothing else. So does what is no node at all: it
 keeps its place in the list, with its error.
 """
 
@@ -37,14 +37,14 @@ _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8}){0,6}")
 """What a tag of a language looks like (BCP 47)."""
 
 _CONTROL = re.compile("[\0-\x1f\x7f]")
-"""What would break the lines of a report, and no picture is called by."""
+"""What would break the lines of a report, and no image is called by."""
 
 _HALF = re.compile("[\ud800-\udfff]")
 """Half of a surrogate pair, as a text has it that was cut in the middle of an emoji; UTF-8 cannot write it."""
 
 
 def image(**known: Any) -> dict[str, Any]:
-    """A node that is a picture."""
+    """A node that is an image."""
     return {"node_kind": IMAGE, "text": None, "place": None, "url": None, "name": None, "error": None} | known
 
 
@@ -74,8 +74,8 @@ def scheme_of(path: str) -> str:
 
 
 @dataclass(frozen=True)
-class PictureFolder:
-    """Where the relative paths of a file's pictures begin (`images`), and what they must not leave (`folder`).
+class ImageFolder:
+    """Where the relative paths of a file's images begin (`images`), and what they must not leave (`folder`).
 
     `roots` are folders into which links may lead besides.
     """
@@ -85,7 +85,7 @@ class PictureFolder:
     roots: tuple[str, ...] = ()
 
     def find(self, path: str) -> dict[str, Any]:
-        """The node of a picture that is called by a path, or by an address on the web, which is kept and not fetched.
+        """The node of an image that is called by a path, or by an address on the web, which is kept and not fetched.
 
         Paths come from strangers: what leads out of the folder, by `..`, by a link or from the root, has no place.
         """
@@ -114,17 +114,17 @@ class PictureFolder:
 
 @dataclass(frozen=True)
 class Cells:
-    """Pictures of one record: a path, an address, or bytes (`{"bytes": …, "path": …}`, as `datasets` has them).
+    """Images of one record: a path, an address, or bytes (`{"bytes": …, "path": …}`, as `datasets` has them).
 
     Attributes:
-        place: where the record stands, for pictures whose bytes stand in it.
+        place: where the record stands, for images whose bytes stand in it.
     """
 
-    pictures: PictureFolder
+    images: ImageFolder
     place: dict[str, Any]
 
     def find(self, value: Any, column: str) -> dict[str, Any]:
-        """The node of a picture that stands in `column`, written with dots and places in lists: `images.2`."""
+        """The node of an image that stands in `column`, written with dots and places in lists: `images.2`."""
         if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
             return image(name=string(value.get("path")), place=self.place | {"column": f"{column}.bytes"})
         if isinstance(value, bytes):
@@ -133,7 +133,7 @@ class Cells:
             value = value.get("path")
         if not isinstance(value, str) or not value:
             return image(error=writable(f"{column} is neither a path, an address nor bytes: {value!r:.40}"))
-        return self.pictures.find(value)
+        return self.images.find(value)
 
 
 def document_of(record: dict[str, Any], cells: Cells, max_nodes: int = MAX_NODES) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def document_of(record: dict[str, Any], cells: Cells, max_nodes: int = MAX_NODES
         if isinstance(record.get(name), list) and len(record[name]) > max_nodes:
             raise ValueError(f"{len(record[name])} {name}, more than {max_nodes}")
     if isinstance(record.get("text_list"), list):
-        nodes, used = _mmc4(record, cells.pictures), {"text_list", "similarity_matrix"}
+        nodes, used = _mmc4(record, cells.images), {"text_list", "similarity_matrix"}
     elif isinstance(record.get("texts"), list) and isinstance(record.get("images"), list):
         nodes, used = _obelics(record["texts"], record["images"], cells), {"texts", "images"}
     elif isinstance(record.get("nodes"), list):
@@ -209,10 +209,10 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _mmc4(record: dict[str, Any], pictures: PictureFolder) -> list[dict[str, Any]]:
-    """MMC4 (Zhu et al. 2023): each picture is matched with a text, and stands before it.
+def _mmc4(record: dict[str, Any], images: ImageFolder) -> list[dict[str, Any]]:
+    """MMC4 (Zhu et al. 2023): each image is matched with a text, and stands before it.
 
-    Pictures of one text keep their order. One that is matched with no text of the list has no place among them.
+    Images of one text keep their order. One that is matched with no text of the list has no place among them.
     """
     texts, infos = record["text_list"], record.get("image_info") or []
     if not isinstance(infos, list):
@@ -225,7 +225,7 @@ def _mmc4(record: dict[str, Any], pictures: PictureFolder) -> list[dict[str, Any
             continue
         name, url, index = info.get("image_name"), string(info.get("raw_url")), info.get("matched_text_index")
         if isinstance(name, str) and name:
-            node = pictures.find(name)
+            node = images.find(name)
         else:
             node = image(error=None if url else "neither image_name nor raw_url")
         node["url"] = node["url"] or url
@@ -243,14 +243,14 @@ def _mmc4(record: dict[str, Any], pictures: PictureFolder) -> list[dict[str, Any
 def _obelics(texts: Sequence[Any], images: Sequence[Any], cells: Cells) -> list[dict[str, Any]]:
     """OBELICS (Laurençon et al. 2023): two lists of one length, of which one has a value at each place.
 
-    Where both have one, the picture stands before the text.
+    Where both have one, the image stands before the text.
     """
     if len(texts) != len(images):
         raise ValueError(f"{len(texts)} texts and {len(images)} images; they must be lists of one length")
     nodes: list[dict[str, Any]] = []
-    for index, (value, picture) in enumerate(zip(texts, images, strict=True)):
-        if picture is not None and picture != "":
-            nodes.append(cells.find(picture, f"images.{index}"))
+    for index, (value, shown) in enumerate(zip(texts, images, strict=True)):
+        if shown is not None and shown != "":
+            nodes.append(cells.find(shown, f"images.{index}"))
         nodes += _texts(value, f"texts[{index}]")
     return nodes
 

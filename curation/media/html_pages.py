@@ -7,10 +7,10 @@ from html import unescape
 from urllib.parse import urljoin, urlsplit
 
 from curation.media.html_encoding import decode_page
-from curation.media.html_walk import Picture, Text, Walk, plain, walk_page
+from curation.media.html_walk import PageImage, Text, Walk, plain, walk_page
 from curation.media.page_body import body_blocks, outside_tags
 
-__all__ = ["DROPPED", "MAX_BLOCKS", "MAX_DEPTH", "Page", "Picture", "Text", "decode_page", "read_page"]
+__all__ = ["DROPPED", "MAX_BLOCKS", "MAX_DEPTH", "Page", "PageImage", "Text", "decode_page", "read_page"]
 
 DROPPED = ("nav", "header", "footer", "aside", "form")
 """What stands around a page's own text, where a page is judged by its tags."""
@@ -38,7 +38,7 @@ class Page:
     """The language that it claims (`html lang`)."""
     base: str | None = None
     """Where its relative addresses begin (`base href`), if it says so."""
-    blocks: list[Text | Picture] = field(default_factory=list)
+    blocks: list[Text | PageImage] = field(default_factory=list)
 
 
 def read_page(
@@ -79,7 +79,7 @@ def _letters(walk: Walk) -> int:
     return sum(len(block.text) for block in walk.blocks if isinstance(block, Text))
 
 
-def _article(article: str, max_depth: int, max_blocks: int) -> list[Text | Picture]:
+def _article(article: str, max_depth: int, max_blocks: int) -> list[Text | PageImage]:
     """The body of a page that only a script would show, as its structured data has it: in lines, or as HTML."""
     if _TAG.search(article):
         return walk_page(article, max_depth, max_blocks).blocks

@@ -62,7 +62,7 @@ _STAND_IN = re.compile(
 _IMAGE_FILE = re.compile(r"\S{1,2000}\.(?:jpe?g|png|webp|gif|avif)(?:[?#]\S*)?", re.IGNORECASE)
 _IMAGE_LINK = re.compile(r"\S{1,2000}\.(?:jpe?g|png|webp|gif|avif|svg|tiff?)(?:[?#]\S*)?", re.IGNORECASE)
 _INVISIBLE = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
-_OWN_IMAGE = re.compile(r"lazy|image|img|photo|picture|figure|media", re.IGNORECASE)
+_OWN_IMAGE = re.compile(r"lazy|image|img|photo|image|figure|media", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Picture:
+class PageImage:
     """An image: its address as it stands in the page, and what the page says that it shows (`alt`)."""
 
     source: str
@@ -114,7 +114,7 @@ class Walk:
     url: str | None = None
     base: str | None = None
     language: str | None = None
-    blocks: list[Text | Picture] = field(default_factory=list)
+    blocks: list[Text | PageImage] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
     elements: list[Element] = field(default_factory=list)
     article: str | None = None
@@ -147,7 +147,7 @@ def walk_page(text: str, max_depth: int, max_blocks: int, invisible: bool = Fals
     walk = parser.close()
     assert isinstance(walk, Walk)
     if len(walk.blocks) > max_blocks:
-        raise MediaError(f"more than {max_blocks} texts and pictures")
+        raise MediaError(f"more than {max_blocks} texts and images")
     return walk
 
 
@@ -186,7 +186,7 @@ class _Walker:
         self.late = False
         """Is the last image one that is loaded late?"""
         self.sources: list[str] = []
-        """Addresses that the `source` tags of a `picture` give."""
+        """Addresses that the `source` tags of an `image` give."""
         self.depths: list[int] = []
         """Of recorded elements."""
 
@@ -213,7 +213,7 @@ class _Walker:
             return
         match tag:
             case "img" | "amp-img":
-                self.picture(attributes)
+                self.image(attributes)
             case "source":
                 if source := _first_of_set(attributes.get("srcset", "") or attributes.get("data-srcset", "")):
                     self.sources.append(source)
@@ -282,7 +282,7 @@ class _Walker:
         self.end_line()
         return self.walk
 
-    def picture(self, attributes: Mapping[str, str]) -> None:
+    def image(self, attributes: Mapping[str, str]) -> None:
         if _pixel(attributes):
             return
         source, stand_in = _address(attributes)
@@ -294,9 +294,9 @@ class _Walker:
                 return
             if self.fresh is not None and self.fresh >= 0:  # what stands before it, for those without scripts
                 before = blocks[self.fresh]
-                assert isinstance(before, Picture)
+                assert isinstance(before, PageImage)
                 if self.late:
-                    blocks[self.fresh] = Picture(source, before.alt or plain(attributes.get("alt", "")) or None)
+                    blocks[self.fresh] = PageImage(source, before.alt or plain(attributes.get("alt", "")) or None)
                 return
             if self.fresh is None and not any(
                 one.tag in ("figure", "picture") or _OWN_IMAGE.search(one.names) for one in self.open[-4:]
@@ -309,9 +309,9 @@ class _Walker:
         self.end_line()
         self.fresh = len(blocks)
         to_image = any(_IMAGE_LINK.fullmatch(link) for link in self.links[-1:])
-        self.emit(Picture(source, plain(attributes.get("alt", "")) or None), int(bool(self.links)), 0, to_image)
+        self.emit(PageImage(source, plain(attributes.get("alt", "")) or None), int(bool(self.links)), 0, to_image)
 
-    def emit(self, block: Text | Picture, linked: int, above: int, to_image: bool = False) -> None:
+    def emit(self, block: Text | PageImage, linked: int, above: int, to_image: bool = False) -> None:
         element = self.element(above)
         tag = self.walk.elements[element].tag if element >= 0 else ""
         self.walk.blocks.append(block)

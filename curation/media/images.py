@@ -1,7 +1,7 @@
-"""Pictures from bytes: what the header says, and RGB pixels, whole or at a fraction of the size.
+"""Images from bytes: what the header says, and RGB pixels, whole or at a fraction of the size.
 
 The format is decided by the first bytes alone, and only that format's reader sees the file: a file that is two things
-at once is the picture that it begins as, or nothing. Everything that a file can do wrong ends in a `MediaError`.
+at once is the image that it begins as, or nothing. Everything that a file can do wrong ends in a `MediaError`.
 """
 
 import os
@@ -40,15 +40,15 @@ MAX_PAGES = 10_000
 """Of a TIFF: pages are found one by one."""
 
 MAX_SCANS = 500
-"""A progressive JPEG has some ten scans. Each costs a pass over the picture, so thousands of them are a bomb."""
+"""A progressive JPEG has some ten scans. Each costs a pass over the image, so thousands of them are a bomb."""
 
 STRIPE = 512
-"""Lines of a picture that are laid on a background together."""
+"""Lines of an image that are laid on a background together."""
 
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What the header of a picture says; no pixel is decoded for it."""
+    """What the header of an image says; no pixel is decoded for it."""
 
     format: str
     width: int
@@ -111,12 +111,12 @@ def decode_image(
     background: tuple[int, int, int] = (255, 255, 255),
     formats: Sequence[str] = FORMATS,
 ) -> NDArray[np.uint8]:
-    """The pixels of `decode_picture`, of shape (height, width, 3)."""
-    picture = decode_picture(data, max_pixels=max_pixels, draft_side=draft_side, background=background, formats=formats)
-    return np.ascontiguousarray(picture)
+    """The pixels of `open_image`, of shape (height, width, 3)."""
+    image = open_image(data, max_pixels=max_pixels, draft_side=draft_side, background=background, formats=formats)
+    return np.ascontiguousarray(image)
 
 
-def decode_picture(
+def open_image(
     data: bytes,
     *,
     max_pixels: int,
@@ -124,10 +124,10 @@ def decode_picture(
     background: tuple[int, int, int] = (255, 255, 255),
     formats: Sequence[str] = FORMATS,
 ) -> Image.Image:
-    """The picture as it is shown, of mode RGB: turned as EXIF says, the first frame of several.
+    """The image as it is shown, of mode RGB: turned as EXIF says, the first frame of several.
 
     Transparent pixels lie on `background`; where that would leave nothing to see (white on nothing, on white), they lie
-    on its opposite. Of more than 8 bits the 8 are kept that the picture uses: all but its brightest .1 % stay below
+    on its opposite. Of more than 8 bits the 8 are kept that the image uses: all but its brightest .1 % stay below
     256.
     CMYK is turned to RGB without regard to colour profiles, which are ignored throughout.
 
@@ -223,7 +223,7 @@ def _format(data: bytes, formats: Sequence[str]) -> str:
 
 
 def _coding(data: bytes) -> str | None:
-    """How the pictures of a container (ISO/IEC 14496-12) are coded, by its brands: avif or heic."""
+    """How the images of a container (ISO/IEC 14496-12) are coded, by its brands: avif or heic."""
     end = min(len(data), max(16, int.from_bytes(data[:4], "big")), 256)
     brands = {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
     if brands & {b"avif", b"avis"}:
@@ -262,7 +262,7 @@ def _orientation(exif: bytes | None) -> int:
     try:
         tags.load(exif)
         value = tags.get(ExifTags.Base.Orientation, 1)
-    # Every viewer shows a picture whose EXIF is damaged, unturned.
+    # Every viewer shows an image whose EXIF is damaged, unturned.
     except Exception:
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
@@ -277,7 +277,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What brings a picture upright, by its orientation (Exif 2.32, tag 0x0112)."""
+"""What brings an image upright, by its orientation (Exif 2.32, tag 0x0112)."""
 
 
 def _rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
@@ -341,7 +341,7 @@ def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _opaque(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """The picture on a background; a stripe at a time, since each step makes another copy."""
+    """The image on a background; a stripe at a time, since each step makes another copy."""
     opaque = Image.new("RGB", image.size)
     for top in range(0, image.height, STRIPE):
         box = (0, top, image.width, min(top + STRIPE, image.height))
@@ -397,7 +397,7 @@ def _walk_jpeg2000(data: bytes) -> _Structure:
                 break
             at += length
         if start < 0:
-            raise MediaError("jpeg2000 without a picture")
+            raise MediaError("jpeg2000 without an image")
     if end > len(data) or b"\xff\xd9" not in data[max(start, end - 16) : end]:
         raise MediaError("jpeg2000 that ends before its time")
     return _Structure()
@@ -551,7 +551,7 @@ def _webp_canvas(data: bytes) -> tuple[tuple[int, int], str]:
     if first == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
         width, height = struct.unpack_from("<HH", data, 26)
         return (width & 0x3FFF, height & 0x3FFF), "RGB"
-    raise MediaError("webp without a picture")
+    raise MediaError("webp without an image")
 
 
 _READERS: dict[str, type[ImageFile.ImageFile]] = {

@@ -7,9 +7,9 @@ same. More than what follows the last dot belongs to the extension in these case
 1. The source names it: `image: left.jpg`, `caption: en.txt`.
 2. A part of a known kind stands before it (`PART_WORDS`): `000012.seg.png`, `000012.img.jpg`, `000012.jpg.json`.
 3. In a tar, what stands before it is a word (`000012.left.jpg`), `000012` has parts of its own, and `000012.left` is
-   no sample: it has no picture, or nothing that stands beside one.
+   no sample: it has no image, or nothing that stands beside one.
 
-By 2 and 3 no two samples become one: where two names that differ in such words have a picture and a text each, they
+By 2 and 3 no two samples become one: where two names that differ in such words have an image and a text each, they
 are two samples.
 """
 
@@ -22,13 +22,13 @@ WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 MAX_WORDS = 8
 """Of an extension. A name may be a megabyte of them."""
 
-PICTURE_WORDS = frozenset(("img", "image", "picture", "photo", "rgb", "jpg", "jpeg", "png", "webp", "gif", "avif"))
-TEXT_WORDS = PICTURE_WORDS | frozenset(("caption", "captions", "text", "txt", "alt", "prompt", "output", "outputs"))
+IMAGE_WORDS = frozenset(("img", "image", "image", "photo", "rgb", "jpg", "jpeg", "png", "webp", "gif", "avif"))
+TEXT_WORDS = IMAGE_WORDS | frozenset(("caption", "captions", "text", "txt", "alt", "prompt", "output", "outputs"))
 """Words before an extension with which a text is still the sample's own (`key.caption.txt`)."""
 MAP_WORDS = frozenset(("seg", "segmentation", "mask", "depth", "edge", "edges", "thumb", "thumbnail", "target"))
 """Words before an extension with which an image is none that a text tells of."""
 PART_WORDS = (
-    PICTURE_WORDS
+    IMAGE_WORDS
     | TEXT_WORDS
     | MAP_WORDS
     | frozenset(("cls", "json", "meta", "metadata", "info", "index", "input", "label", "bbox", "latent", "embedding"))
@@ -69,7 +69,7 @@ class KeyedSample(Generic[Part]):
 
 
 def keyed_samples(
-    members: Iterable[Part], pictures: Collection[str], texts: Collection[str], *, loose: bool = False
+    members: Iterable[Part], images: Collection[str], texts: Collection[str], *, loose: bool = False
 ) -> list[KeyedSample[Part]]:
     """Samples in the order of their first parts.
 
@@ -78,10 +78,10 @@ def keyed_samples(
     a part, nobody can say which belongs to which, and that sample has a `problem`.
 
     Args:
-        pictures, texts: extensions of pictures and of what stands beside them; those with dots are known as such.
-        loose: files of a folder, among which a picture is always a sample of its own (rule 3 is for tars).
+        images, texts: extensions of images and of what stands beside them; those with dots are known as such.
+        loose: files of a folder, among which an image is always a sample of its own (rule 3 is for tars).
     """
-    dotted = sorted((one for one in {*pictures, *texts} if "." in one), key=len, reverse=True)
+    dotted = sorted((one for one in {*images, *texts} if "." in one), key=len, reverse=True)
     named: list[tuple[int, str, str, Part]] = []
     for ordinal, member in enumerate(members):
         if (both := _stem_and_extension(member.name, dotted)) is not None:
@@ -89,7 +89,7 @@ def keyed_samples(
     has: dict[str, set[str]] = {}
     for _, stem, extension, _ in named:
         has.setdefault(stem, set()).add(extension)
-    keys = _Keys(has, frozenset(pictures), frozenset(texts), loose).by_stem()
+    keys = _Keys(has, frozenset(images), frozenset(texts), loose).by_stem()
     runs: dict[str, list[list[tuple[int, str, Part]]]] = {}
     last = None
     for ordinal, stem, extension, member in named:
@@ -138,9 +138,9 @@ def _stem_and_extension(name: str, dotted: list[str]) -> tuple[str, str] | None:
 class _Keys:
     """Which key the parts of a stem (a name up to its last dot) belong to."""
 
-    def __init__(self, has: dict[str, set[str]], pictures: frozenset[str], texts: frozenset[str], loose: bool) -> None:
+    def __init__(self, has: dict[str, set[str]], images: frozenset[str], texts: frozenset[str], loose: bool) -> None:
         self._has = has
-        self._pictures, self._texts, self._loose = pictures, texts, loose
+        self._images, self._texts, self._loose = images, texts, loose
 
     def by_stem(self) -> dict[str, str]:
         keys = self._by_known_words()
@@ -161,8 +161,8 @@ class _Keys:
             whole = [stem for stem in stems if self._is_sample(self._has[stem])]
             together = len(whole) < 2 and (len(stems) > len(whole) or stems == [key])
             if self._loose:
-                # Of loose files only notes on a picture are parts of another name: 12.jpg, 12.jpg.json.
-                together = together and sum(bool(self._has[stem] & self._pictures) for stem in stems) < 2
+                # Of loose files only notes on an image are parts of another name: 12.jpg, 12.jpg.json.
+                together = together and sum(bool(self._has[stem] & self._images) for stem in stems) < 2
             keys |= {stem: key if together else stem for stem in stems}
         return keys
 
@@ -177,7 +177,7 @@ class _Keys:
         return key
 
     def _is_sample(self, extensions: set[str]) -> bool:
-        return bool(extensions & self._pictures and extensions & self._texts)
+        return bool(extensions & self._images and extensions & self._texts)
 
 
 def _without(stem: str, words: frozenset[str]) -> str:

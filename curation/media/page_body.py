@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.media.html_walk import Picture, Text, Walk
+from curation.media.html_walk import PageImage, Text, Walk
 from curation.media.page_features import features, letters
 
 MODEL = Path(__file__).with_name("page_body.onnx")
@@ -54,12 +54,12 @@ def body_blocks(walk: Walk, dropped: Iterable[str]) -> list[bool]:
     Args:
         dropped: tags that are left out of a page of little text, unless they hold the most of it.
     """
-    sizes = np.array([0.0 if isinstance(block, Picture) else letters(block.text) for block in walk.blocks])
+    sizes = np.array([0.0 if isinstance(block, PageImage) else letters(block.text) for block in walk.blocks])
     linked = np.array([place.linked for place in walk.places], np.float64)
     plain = np.maximum(sizes - linked, 0)
     if plain.sum() < LITTLE:
         return outside_tags(walk, dropped)
-    images = np.array([isinstance(block, Picture) for block in walk.blocks])
+    images = np.array([isinstance(block, PageImage) for block in walk.blocks])
     scores = body_scores(walk)
     kept = (scores > _threshold(scores, sizes)) & ~images
     if plain[kept].sum() < LEAST * plain.sum():
@@ -89,7 +89,7 @@ def outside_tags(walk: Walk, dropped: Iterable[str]) -> list[bool]:
     elements, count = walk.elements, len(walk.elements)
     text = [0.0] * (count + 1)
     for block, place in zip(walk.blocks, walk.places, strict=True):
-        if not isinstance(block, Picture):
+        if not isinstance(block, PageImage):
             text[place.element] += max(0.0, len(block.text) - 0.9 * place.linked)
     loose = text[-1]
     for one in range(count - 1, -1, -1):

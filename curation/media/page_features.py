@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.media.html_walk import Element, Picture, Walk
+from curation.media.html_walk import Element, PageImage, Walk
 
 NAMES: tuple[tuple[str, ...], ...] = (
     ("comment", "disqus", "discuss", "respond", "reply", "replies"),
@@ -76,7 +76,7 @@ def features(walk: Walk) -> Numbers:
     if not places:
         return np.zeros((0, 0))
     of = np.array([place.element for place in places], np.int64)
-    texts = [None if isinstance(block, Picture) else block.text for block in walk.blocks]
+    texts = [None if isinstance(block, PageImage) else block.text for block in walk.blocks]
     own = np.array([_own(text, place.linked) for text, place in zip(texts, places, strict=True)])
     size, linked, commas = own[:, 0], own[:, 1], own[:, 3]
     plain = np.maximum(size - linked, 0)

@@ -1,4 +1,4 @@
-"""Files that have image-text pairs, by their formats: each as pictures with captions, without their bytes."""
+"""Files that have image-text pairs, by their formats: each as images with captions, without their bytes."""
 
 import heapq
 import os
@@ -10,7 +10,7 @@ from curation.errors import MediaError
 from curation.hashing import draw
 from curation.media.folder_files import FileFolder, FolderFile
 from curation.media.json_records import from_conversation, json_records
-from curation.media.pair_records import NOTHING_SAID, FoundPicture, Namer, PairNames, PictureFile
+from curation.media.pair_records import NOTHING_SAID, FoundImage, ImagePlace, Namer, PairNames
 from curation.media.source_folders import is_within
 from curation.media.table_pairs import arrow_pairs, parquet_pairs
 from curation.media.tar_pairs import Choose, folder_pairs, tar_pairs, with_captions
@@ -26,21 +26,21 @@ FORMATS = {
     ".csv": "csv",
     ".tsv": "csv",
 }
-"""By the ends of files' names. `files` is a folder of pictures with texts beside them."""
+"""By the ends of files' names. `files` is a folder of images with texts beside them."""
 
 
-def pictures_of(
+def images_of(
     path: str, format_: str, name: str, names: PairNames, file_id: str, at_most: int | None = None
-) -> Iterator[FoundPicture]:
-    """The pictures of a file in its order, with all their captions; then its damage, where it has some.
+) -> Iterator[FoundImage]:
+    """The images of a file in its order, with all their captions; then its damage, where it has some.
 
     Args:
         name: the file's path below the source.
         file_id: what draws are made from.
-        at_most: take so many pictures, those with the least draw of their keys.
+        at_most: take so many images, those with the least draw of their keys.
 
     Raises:
-        MediaError: the file cannot be opened, or has no column of pictures or texts; it names the file.
+        MediaError: the file cannot be opened, or has no column of images or texts; it names the file.
     """
 
     def choose(keys: Sequence[tuple[str, int]]) -> Sequence[int]:
@@ -67,12 +67,12 @@ def pictures_of(
 
 
 def key_draw(file_id: str, key: str, nth: int) -> float:
-    """The draw of a picture, by which a first look takes it or not."""
+    """The draw of an image, by which a first look takes it or not."""
     return draw(0, f"{file_id}/{nth}/{key}", "limit")
 
 
-def _line_pairs(path: str, name: str, names: PairNames, choose: Choose | None) -> Iterator[FoundPicture]:
-    """The lines of JSON lines, CSV or TSV, which name pictures by their paths."""
+def _line_pairs(path: str, name: str, names: PairNames, choose: Choose | None) -> Iterator[FoundImage]:
+    """The lines of JSON lines, CSV or TSV, which name images by their paths."""
     chosen: set[int] | None = None
     if choose is not None:
         numbers = [number for number, _ in _records(path, names)]
@@ -89,7 +89,7 @@ def _line_pairs(path: str, name: str, names: PairNames, choose: Choose | None) -
 
 
 class _Lines:
-    """From records of lines to pictures."""
+    """From records of lines to images."""
 
     def __init__(self, path: str, name: str, names: PairNames) -> None:
         self._path, self._name = path, name
@@ -97,12 +97,12 @@ class _Lines:
         here = os.path.dirname(path)
         folders = [names.image_folder] if names.image_folder else [here, *_image_folders(path, names.roots)]
         self._folders = [FileFolder(folder, names.roots) for folder in folders]
-        # Pictures elsewhere are known by their paths there.
+        # Images elsewhere are known by their paths there.
         above = PurePath(name).parent.as_posix()
         self._above = ["" if names.image_folder else os.path.join(above, os.path.relpath(one, here)) for one in folders]
 
     def check_header(self, header: list[str]) -> None:
-        """Raises MediaError where no line will have a picture, or none a text."""
+        """Raises MediaError where no line will have an image, or none a text."""
         self.namer.columns(self._path, header, header, header)
 
     def has_image(self, record: dict[str, Any] | str) -> bool:
@@ -111,7 +111,7 @@ class _Lines:
             return False
         return "images" in record or self.namer.image_name(tuple(record)) is not None
 
-    def found(self, number: int, record: dict[str, Any] | str) -> FoundPicture:
+    def found(self, number: int, record: dict[str, Any] | str) -> FoundImage:
         uri = f"{self._path}:{number}"
         name = f"{self._name}:{number}"
         try:
@@ -127,9 +127,9 @@ class _Lines:
             file, above = self._find(value)
             said = self.namer.said(record, besides=(field,))
         except MediaError as error:
-            return FoundPicture(str(number), 0, number, name, uri, None, NOTHING_SAID, f"{uri}: {error}")
-        picture = PictureFile(file.path, "file", None, None, None, file.size, file.modified_ns)
-        return FoundPicture(str(number), 0, number, os.path.normpath(above), file.path, picture, said)
+            return FoundImage(str(number), 0, number, name, uri, None, NOTHING_SAID, f"{uri}: {error}")
+        image = ImagePlace(file.path, "file", None, None, None, file.size, file.modified_ns)
+        return FoundImage(str(number), 0, number, os.path.normpath(above), file.path, image, said)
 
     def _find(self, value: str) -> tuple[FolderFile, str]:
         """The file of that name in the first folder that has it, and its name below the source."""

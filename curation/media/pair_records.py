@@ -1,4 +1,4 @@
-"""What a source says of a picture: its texts, its address and terms, and all else as JSON."""
+"""What a source says of an image: its texts, its address and terms, and all else as JSON."""
 
 import json
 import math
@@ -17,10 +17,10 @@ IMAGE_NAMES = (
 )
 """Names of columns and fields that are tried in this order; letters may be large or small."""
 COMMON_EXTENSIONS = frozenset(("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp"))
-PICTURE_EXTENSIONS = COMMON_EXTENSIONS | frozenset(
+IMAGE_EXTENSIONS = COMMON_EXTENSIONS | frozenset(
     ("avif", "avifs", "heic", "heif", "hif", "tif", "tiff", "jp2", "j2k", "j2c", "jpx", "jpf", "apng", "dib")
 )
-"""Where a sample has pictures of both, those that are common are taken."""
+"""Where a sample has images of both, those that are common are taken."""
 
 MAX_NAMES = 1000
 """Of fields that are remembered for a message: every line of a stranger's file may have names of its own."""
@@ -39,7 +39,7 @@ class PairNames:
 
     Attributes:
         caption: the field or column of the text, or its extension in a tar; None tries `CAPTION_NAMES`.
-        image: that of the picture; None tries `IMAGE_NAMES`, in a tar `PICTURE_EXTENSIONS`.
+        image: that of the image; None tries `IMAGE_NAMES`, in a tar `IMAGE_EXTENSIONS`.
         image_folder: the folder that paths in tables are relative to and must stay in; None is the table's own.
         roots: folders into which links may lead besides.
     """
@@ -53,7 +53,7 @@ class PairNames:
 
 
 class Said(NamedTuple):
-    """What a source says of one picture. There is one caption at least, which may be None."""
+    """What a source says of one image. There is one caption at least, which may be None."""
 
     captions: Sequence[str | None]
     url: str | None
@@ -66,8 +66,8 @@ class Said(NamedTuple):
 NOTHING_SAID = Said((None,), None, None, None, None, None)
 
 
-class PictureFile(NamedTuple):
-    """Where a picture's bytes lie (`schemas.places.PLACE`), and the state of the file that has them."""
+class ImagePlace(NamedTuple):
+    """Where an image's bytes lie (`schemas.places.PLACE`), and the state of the file that has them."""
 
     path: str
     format: str
@@ -78,12 +78,12 @@ class PictureFile(NamedTuple):
     modified_ns: int | None
 
 
-class FoundPicture(NamedTuple):
-    """One picture of a file with its captions, or why there is none.
+class FoundImage(NamedTuple):
+    """One image of a file with its captions, or why there is none.
 
     Attributes:
         key: what the source calls it.
-        nth: counted up where a key stands in the file again; -1 for damage of the file, which is no picture.
+        nth: counted up where a key stands in the file again; -1 for damage of the file, which is no image.
         ordinal: its place in the file.
         name: below the source; `uri`: the whole path, for people.
         hides: with an error, how many samples are lost with it, where that is known; None is one.
@@ -94,7 +94,7 @@ class FoundPicture(NamedTuple):
     ordinal: int
     name: str
     uri: str
-    picture: PictureFile | None
+    image: ImagePlace | None
     said: Said
     error: str | None = None
     hides: int | None = None
@@ -119,14 +119,14 @@ class Namer:
         return MediaError(_no_name(path, "of texts", "caption", self._names.caption, [*self._there]), samples)
 
     def no_image(self, there: Sequence[str]) -> str:
-        """Why no name among these has the picture."""
-        return _no_name("", "of pictures, or of their paths", "image", self._names.image, there)
+        """Why no name among these has the image."""
+        return _no_name("", "of images, or of their paths", "image", self._names.image, there)
 
     def said(self, record: Mapping[str, Any], besides: Iterable[str] = (), text: str | None = None) -> Said:
         """What a record says.
 
         Args:
-            besides: fields that are no metadata, such as the picture's path.
+            besides: fields that are no metadata, such as the image's path.
             text: the caption, where it stands elsewhere; the record's own is then metadata, if it is another.
 
         Raises:
@@ -162,7 +162,7 @@ class Namer:
         there: Sequence[str],
         samples: int | None = None,
     ) -> str:
-        """The column of pictures, or of their paths, among those that may be it.
+        """The column of images, or of their paths, among those that may be it.
 
         Args:
             there: all columns; `samples`: how many rows the file has, where it says so.
@@ -172,9 +172,7 @@ class Namer:
         """
         image = self.image_name(images)
         if image is None:
-            raise MediaError(
-                _no_name(path, "of pictures, or of their paths", "image", self._names.image, there), samples
-            )
+            raise MediaError(_no_name(path, "of images, or of their paths", "image", self._names.image, there), samples)
         caption = self.caption_name([name for name in texts if name != image])
         if caption is None:
             raise MediaError(_no_name(path, "of texts", "caption", self._names.caption, there), samples)
@@ -186,7 +184,7 @@ class Namer:
         return self._fields(tuple(names)).get("caption")
 
     def image_name(self, names: Sequence[str]) -> str | None:
-        """The one of `names` that has the picture or its path."""
+        """The one of `names` that has the image or its path."""
         wanted = IMAGE_NAMES if self._names.image is None else (self._names.image,)
         return first_of(wanted, names)
 

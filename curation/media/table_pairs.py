@@ -1,4 +1,4 @@
-"""Pairs in Parquet and Arrow: pictures as bytes, as `datasets` has them ({bytes, path}), or as paths.
+"""Pairs in Parquet and Arrow: images as bytes, as `datasets` has them ({bytes, path}), or as paths.
 
 Columns of bytes are not read, unless the file does not say which of its rows have any. Nor are vectors.
 """
@@ -17,7 +17,7 @@ from curation.errors import MediaError
 from curation.media.arrow_files import ArrowDamage, arrow_batches, arrow_row_count, column_values
 from curation.media.decoded import MAX_ROW_BYTES, MAX_WORK_BYTES, bounded_slices, file_budget
 from curation.media.folder_files import FileFolder, changed_ns
-from curation.media.pair_records import NOTHING_SAID, FoundPicture, Namer, PairNames, PictureFile
+from curation.media.pair_records import NOTHING_SAID, FoundImage, ImagePlace, Namer, PairNames
 from curation.media.parquet_batches import parquet_batches
 from curation.media.tar_pairs import Choose, damaged
 
@@ -39,11 +39,11 @@ class _Columns:
     others: list[str]
 
 
-def parquet_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iterator[FoundPicture]:
+def parquet_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iterator[FoundImage]:
     """The rows of a Parquet file. A row group that cannot be read is one damage; those behind it are read.
 
     Raises:
-        MediaError: not Parquet, or no column of pictures or texts.
+        MediaError: not Parquet, or no column of images or texts.
     """
     status = os.stat(path)
     try:
@@ -68,11 +68,11 @@ def parquet_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Ite
             start += count
 
 
-def arrow_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iterator[FoundPicture]:
+def arrow_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iterator[FoundImage]:
     """The rows of an Arrow file or stream, and the damage behind them.
 
     Raises:
-        MediaError: not Arrow, or no column of pictures or texts.
+        MediaError: not Arrow, or no column of images or texts.
     """
     status = os.stat(path)
     rows: _Rows | None = None
@@ -91,7 +91,7 @@ def arrow_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Itera
 
 
 class _Rows:
-    """From batches to pictures."""
+    """From batches to images."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class _Rows:
         taken = choose(keys)
         return None if len(taken) == count else frozenset(taken)
 
-    def found(self, batch: pa.RecordBatch, start: int, chosen: frozenset[int] | None) -> Iterator[FoundPicture]:
+    def found(self, batch: pa.RecordBatch, start: int, chosen: frozenset[int] | None) -> Iterator[FoundImage]:
         """Rows of a batch whose first is row `start` of the file."""
         numbers = [i for i in range(start, start + batch.num_rows) if chosen is None or i in chosen]
         if not numbers:
@@ -136,7 +136,7 @@ class _Rows:
             yield self._one(number, record, has)
 
     def _records(self, batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
-        """What the rows say, with the picture's path as `PATH`; or why that cannot be read, as text not in UTF-8."""
+        """What the rows say, with the image's path as `PATH`; or why that cannot be read, as text not in UTF-8."""
         columns = {name: _as_text(batch[name]) for name in self.columns.others}
         if self.columns.path is not None:
             columns[PATH] = column_values(batch, self.columns.path)
@@ -161,31 +161,31 @@ class _Rows:
                 except (ValueError, OverflowError, pa.ArrowException) as error:
                     yield f"cannot be read: {error}"
 
-    def _one(self, number: int, record: dict[str, Any] | str, has_bytes: bool) -> FoundPicture:
+    def _one(self, number: int, record: dict[str, Any] | str, has_bytes: bool) -> FoundImage:
         uri = f"{self._path}:{number}"
         name = f"{self._name}:{number}"
         try:
             if isinstance(record, str):
                 raise MediaError(record)
-            picture_path = record.pop(PATH, None)
+            image_path = record.pop(PATH, None)
             if has_bytes:
                 place = (self._path, self._format, number, None, self.columns.bytes)
-                picture = PictureFile(*place, self._status.st_size, changed_ns(self._status))
-                if picture_path:
-                    record["image_path"] = picture_path
-            elif picture_path:
-                file = self._folder.find(picture_path)
-                picture = PictureFile(file.path, "file", None, None, None, file.size, file.modified_ns)
+                image = ImagePlace(*place, self._status.st_size, changed_ns(self._status))
+                if image_path:
+                    record["image_path"] = image_path
+            elif image_path:
+                file = self._folder.find(image_path)
+                image = ImagePlace(file.path, "file", None, None, None, file.size, file.modified_ns)
                 uri = file.path
             else:
-                # img2dataset keeps the rows of pictures that it could not get, and says why.
+                # img2dataset keeps the rows of images that it could not get, and says why.
                 why = [str(record[name]) for name in ("status", "error_message") if record.get(name)]
-                raise MediaError(": ".join(["no picture", *why]))
+                raise MediaError(": ".join(["no image", *why]))
             said = self._namer.said(record)
         except MediaError as error:
             where = f"{self._path}:{number}: {error}"
-            return FoundPicture(str(number), 0, number, name, uri, None, NOTHING_SAID, where)
-        return FoundPicture(str(number), 0, number, name, uri, picture, said)
+            return FoundImage(str(number), 0, number, name, uri, None, NOTHING_SAID, where)
+        return FoundImage(str(number), 0, number, name, uri, image, said)
 
 
 class _Numbers(Sequence[tuple[str, int]]):
@@ -229,7 +229,7 @@ def _kind(type_: pa.DataType) -> str:
     if _is_text(type_):
         return "text"
     if pa.types.is_struct(type_):
-        # The only fields by which `datasets` says that a column has pictures.
+        # The only fields by which `datasets` says that a column has images.
         fields = {type_.field(i).name: type_.field(i).type for i in range(type_.num_fields)}
         is_image = "bytes" in fields and _kind(fields["bytes"]) == "bytes" and fields.keys() <= {"bytes", "path"}
         return "image" if is_image else "other"

@@ -1,7 +1,7 @@
-"""Pairs in tars, and in folders of loose files: pictures, texts and JSON that share a key.
+"""Pairs in tars, and in folders of loose files: images, texts and JSON that share a key.
 
 As WebDataset reads them and img2dataset writes them (`--output_format webdataset` and `files`). Texts and JSON are
-read; of a picture only where it lies.
+read; of an image only where it lies.
 """
 
 import os
@@ -13,12 +13,12 @@ from curation.media.folder_files import FileFolder, changed_ns
 from curation.media.keyed_samples import MAP_WORDS, TEXT_WORDS, KeyedSample, Part, keyed_samples
 from curation.media.pair_records import (
     COMMON_EXTENSIONS,
+    IMAGE_EXTENSIONS,
     NOTHING_SAID,
-    PICTURE_EXTENSIONS,
-    FoundPicture,
+    FoundImage,
+    ImagePlace,
     Namer,
     PairNames,
-    PictureFile,
     Said,
 )
 from curation.media.tar_members import Damage, Member, tar_members
@@ -40,7 +40,7 @@ class LooseFile(NamedTuple):
     refused: str | None = None
 
 
-def tar_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iterator[FoundPicture]:
+def tar_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iterator[FoundImage]:
     """The samples of a tar, and the damage that ends it.
 
     Raises:
@@ -65,13 +65,13 @@ def tar_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iterato
                 raise MediaError(f"{member.name}: the file ends before its {member.size} bytes")
             return data
 
-        def picture(member: Member) -> PictureFile:
+        def image(member: Member) -> ImagePlace:
             place = (path, "tar", member.offset, member.size, None)
-            return PictureFile(*place, status.st_size, changed_ns(status))
+            return ImagePlace(*place, status.st_size, changed_ns(status))
 
-        reader = _Reader(names, read, picture)
+        reader = _Reader(names, read, image)
 
-        def found(sample: KeyedSample[Member]) -> FoundPicture:
+        def found(sample: KeyedSample[Member]) -> FoundImage:
             cut = damage if damage and members[-1] in sample.parts.values() else None
             return reader.found(sample, f"{name}/{sample.key}", path, cut)
 
@@ -81,18 +81,18 @@ def tar_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iterato
         yield damaged(path, name, damage.offset, f"byte {damage.offset}: {damage.reason}", len(members))
 
 
-def folder_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iterator[FoundPicture]:
+def folder_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iterator[FoundImage]:
     """The samples that lie loose in a folder; folders below it are others.
 
     Raises:
         MediaError: the folder cannot be looked into.
     """
-    pictures, texts = _extensions(names)
+    images, texts = _extensions(names)
     inside = FileFolder(path, names.roots)
     try:
         with os.scandir(path) as entries:
             there = sorted(
-                e.name for e in entries if is_part(e.name, pictures | texts) and not e.is_dir(follow_symlinks=False)
+                e.name for e in entries if is_part(e.name, images | texts) and not e.is_dir(follow_symlinks=False)
             )
     except OSError as error:
         raise MediaError(f"{path}: cannot be looked into: {error.strerror}") from error
@@ -107,8 +107,8 @@ def folder_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iter
         except OSError as error:
             raise MediaError(f"{file.name}: cannot be read: {error.strerror}") from error
 
-    reader = _Reader(names, read, lambda f: PictureFile(f.path, "file", None, None, None, f.size, f.modified_ns))
-    samples = keyed_samples(files, pictures, texts, loose=True)
+    reader = _Reader(names, read, lambda f: ImagePlace(f.path, "file", None, None, None, f.size, f.modified_ns))
+    samples = keyed_samples(files, images, texts, loose=True)
     chosen = choose([(sample.key, sample.nth) for sample in samples])
     found = (reader.found(samples[i], f"{name}/{samples[i].key}", path, None) for i in chosen)
     yield from with_captions(path, reader.namer, found, names.caption is not None)
@@ -133,31 +133,29 @@ def is_part(file_name: str, extensions: frozenset[str] | set[str]) -> bool:
 
 
 def _extensions(names: PairNames) -> tuple[frozenset[str], frozenset[str]]:
-    """Of pictures, and of what stands beside them."""
-    pictures = PICTURE_EXTENSIONS | ({names.image.lower()} if names.image else set())
-    return pictures, SIDE_EXTENSIONS | ({names.caption.lower()} if names.caption else set())
+    """Of images, and of what stands beside them."""
+    images = IMAGE_EXTENSIONS | ({names.image.lower()} if names.image else set())
+    return images, SIDE_EXTENSIONS | ({names.caption.lower()} if names.caption else set())
 
 
-def damaged(path: str, name: str, offset: int, reason: str, ordinal: int, hides: int | None = None) -> FoundPicture:
+def damaged(path: str, name: str, offset: int, reason: str, ordinal: int, hides: int | None = None) -> FoundImage:
     """The damage of a file, as a row of its own. Its message names the file and the place.
 
     Args:
         hides: how many samples are lost with it, where that is known.
     """
     where = f"{path}: {' '.join(reason.split())}"
-    return FoundPicture(str(offset), -1, ordinal, f"{name}@{offset}", path, None, NOTHING_SAID, where, hides)
+    return FoundImage(str(offset), -1, ordinal, f"{name}@{offset}", path, None, NOTHING_SAID, where, hides)
 
 
-def with_captions(
-    path: str, namer: Namer, pictures: Iterable[FoundPicture], asked: bool = True
-) -> Iterator[FoundPicture]:
-    """The pictures, where one of them at least has the field of captions.
+def with_captions(path: str, namer: Namer, images: Iterable[FoundImage], asked: bool = True) -> Iterator[FoundImage]:
+    """The images, where one of them at least has the field of captions.
 
     Raises:
         MediaError: none has, and captions were `asked` for: the field is called otherwise.
     """
-    waiting: list[FoundPicture] = []
-    for one in pictures:
+    waiting: list[FoundImage] = []
+    for one in images:
         waiting.append(one)
         if not asked or not namer.lacks_captions:
             yield from waiting
@@ -168,60 +166,58 @@ def with_captions(
 
 
 class _Reader:
-    """From samples to pictures with captions."""
+    """From samples to images with captions."""
 
-    def __init__(
-        self, names: PairNames, read: Callable[[Any, int], bytes], picture: Callable[[Any], PictureFile]
-    ) -> None:
+    def __init__(self, names: PairNames, read: Callable[[Any, int], bytes], image: Callable[[Any], ImagePlace]) -> None:
         self._names = names
         self._read = read
-        self._picture = picture
+        self._image = image
         self.namer = Namer(names)
 
-    def found(self, sample: KeyedSample[Part], name: str, path: str, cut: Damage | None) -> FoundPicture:
-        """A sample's picture, or why it has none."""
+    def found(self, sample: KeyedSample[Part], name: str, path: str, cut: Damage | None) -> FoundImage:
+        """A sample's image, or why it has none."""
         first = next(iter(sample.parts.values()))
         uri = f"{path}/{first.name}"
-        picture, said, problem, hides = None, NOTHING_SAID, sample.problem, sample.hides
+        image, said, problem, hides = None, NOTHING_SAID, sample.problem, sample.hides
         try:
             if problem is None:
                 parts = dict(sample.parts)
-                if len(here := self._picture_extensions(sample)) != 1:
+                if len(here := self._image_extensions(sample)) != 1:
                     hides = max(1, len(here))
-                    raise MediaError(self._no_picture(sample, here))
+                    raise MediaError(self._no_image(sample, here))
                 member = parts.pop(here[0])
                 uri = f"{path}/{member.name}"
                 said = self._said(parts)
-                picture = self._picture(member)
+                image = self._image(member)
                 if cut and said.captions == [None]:
                     raise MediaError(f"no caption: the file is damaged behind it, at byte {cut.offset}")
         except MediaError as error:
             problem = str(error)
         if problem is None:
-            return FoundPicture(sample.key, sample.nth, sample.ordinal, name, uri, picture, said)
+            return FoundImage(sample.key, sample.nth, sample.ordinal, name, uri, image, said)
         if cut and "damaged" not in problem:
             problem += f"; the file is damaged behind it, at byte {cut.offset}"
         lost = hides if hides > 1 else None
         where = f"{path}: {sample.key}: {problem}"
-        return FoundPicture(sample.key, sample.nth, sample.ordinal, name, uri, None, NOTHING_SAID, where, lost)
+        return FoundImage(sample.key, sample.nth, sample.ordinal, name, uri, None, NOTHING_SAID, where, lost)
 
-    def _picture_extensions(self, sample: KeyedSample[Part]) -> list[str]:
-        """Of the parts that may be the picture: those of a plain extension, else of one as `img.jpg`, no `seg.png`."""
+    def _image_extensions(self, sample: KeyedSample[Part]) -> list[str]:
+        """Of the parts that may be the image: those of a plain extension, else of one as `img.jpg`, no `seg.png`."""
         if (wanted := self._names.image) is not None:
             return [wanted.lower()] if wanted.lower() in sample.parts else []
-        for extensions in (COMMON_EXTENSIONS, PICTURE_EXTENSIONS):
+        for extensions in (COMMON_EXTENSIONS, IMAGE_EXTENSIONS):
             plain = [extension for extension in sample.parts if extension in extensions]
             worded = [part for part, before in _before(sample.parts, extensions) if not {*before} & MAP_WORDS]
             if found := plain or worded:
                 return found
         return []
 
-    def _no_picture(self, sample: KeyedSample[Part], here: list[str]) -> str:
+    def _no_image(self, sample: KeyedSample[Part], here: list[str]) -> str:
         there = ", ".join(sample.parts)
         if here:
-            return f"more pictures than one ({there:.200}); name the one to take as source.image"
+            return f"more images than one ({there:.200}); name the one to take as source.image"
         wanted = self._names.image
-        return f"no picture{'' if wanted is None else f' {wanted}'}; there are: {there:.200}"
+        return f"no image{'' if wanted is None else f' {wanted}'}; there are: {there:.200}"
 
     def _said(self, parts: dict[str, Part]) -> Said:
         record = self._record(parts.pop("json")) if "json" in parts else {}

@@ -62,7 +62,7 @@ from curation.proving.scenes import (
 SOURCE = "pairs"
 """The folder of the source, below the corpus."""
 EVALUATION = "evaluation"
-"""The folder of the pictures of an evaluation set, some of which leaked into the source."""
+"""The folder of the images of an evaluation set, some of which leaked into the source."""
 LEXICON_FILE = "lexicon.parquet"
 LIST_FILE = "listed/pairs.jsonl"
 PARQUET_FILE = "pairs.parquet"
@@ -92,8 +92,8 @@ class CaptionCorpusSettings:
     hard_negative_share: float = 0.02
     unusual_share: float = 0.005
     evaluation_share: float = 0.005
-    same_picture_share: float = 0.01
-    """Pictures with three captions."""
+    same_image_share: float = 0.01
+    """Images with three captions."""
     least: int = 3
     held_out_share: float = 0.2
     """Good pairs made of combinations never trained on; mismatched ones and hard negatives all are."""
@@ -125,7 +125,7 @@ class Planned:
 
     @property
     def scene_number(self) -> int:
-        """Seeds its picture."""
+        """Seeds its image."""
         return self.number if self.original is None else self.original
 
 
@@ -188,7 +188,7 @@ def planned(seed: int, pairs: int, settings: CaptionCorpusSettings) -> list[Plan
     faults = [fault for part, kinds in alone for fault in kinds for _ in range(_count(part, pairs, settings))]
     copies = [fault for fault in COPIES for _ in range(_count(settings.copy_share, pairs, settings))]
     copies += ["exact_duplicate"] * _count(settings.exact_duplicate_share, pairs, settings)
-    shared = _count(settings.same_picture_share, pairs, settings)
+    shared = _count(settings.same_image_share, pairs, settings)
     odd = [kind for kind in UNUSUAL for _ in range(_count(settings.unusual_share, pairs, settings))]
     plan = [Planned(0, cast(Fault, fault)) for fault in faults]
     good = max(pairs - len(faults) - len(copies) - 2 * shared, len(odd) + shared + len(copies), 1)
@@ -251,24 +251,24 @@ class _Maker:
         """The entries of one file, in order; their truth is added to `truths` on the way."""
         for one in plan:
             chance = random.Random(f"{self.seed}\x1fentry\x1f{one.number}")
-            picture, extension = self.file(one)
+            image, extension = self.file(one)
             caption = self.caption(one)
-            if one.fault == "missing_picture":
-                picture_or_none: bytes | None = None
+            if one.fault == "missing_image":
+                image_or_none: bytes | None = None
             else:
-                picture_or_none = picture
+                image_or_none = image
             url = f"https://pictures.example.org/{one.number:08}.{extension}"
-            entry = Entry(one.key, picture_or_none, extension, caption, url, chance.choice(LICENCES))
+            entry = Entry(one.key, image_or_none, extension, caption, url, chance.choice(LICENCES))
             yield entry
             if one.fault == "duplicate_key":
                 other = replace(one, number=one.number + 1_000_000, fault=None)
-                yield replace(entry, picture=self.file(other)[0], caption=self.caption(other))
+                yield replace(entry, image=self.file(other)[0], caption=self.caption(other))
             truths.append(
                 PairTruth(
                     file=one.file,
                     key=one.key,
                     fault=one.fault,
-                    picture=f"{one.scene_number:06}",
+                    image=f"{one.scene_number:06}",
                     unusual=one.unusual,
                     held_out=one.held_out,
                     caption=caption if one.fault != "megabyte" else None,
@@ -276,7 +276,7 @@ class _Maker:
             )
 
     def scene(self, one: Planned) -> tuple[Scene, random.Random]:
-        """What its picture shows, and the draws that the picture goes on with."""
+        """What its image shows, and the draws that the image goes on with."""
         original = self.plan.get(one.scene_number, one)
         draw = random.Random(f"{self.seed}\x1fscene\x1f{one.scene_number}")
         combinations = HELD_OUT if original.held_out else self._weighted(draw)
@@ -285,12 +285,12 @@ class _Maker:
         return draw_scene(draw, combinations), draw
 
     def pixels(self, one: Planned) -> Pixels:
-        """The picture as it is before its file is made."""
+        """The image as it is before its file is made."""
         scene, draw = self.scene(one)
         return scene_pixels(scene, draw, self.settings.sides)
 
     def file(self, one: Planned) -> tuple[bytes, str]:
-        """The bytes of its picture, and the extension of their file's name."""
+        """The bytes of its image, and the extension of their file's name."""
         pixels = self.pixels(one)
         chance = random.Random(f"{self.seed}\x1ffile\x1f{one.number}")
         if one.fault in IMAGE_FAULTS:
@@ -326,7 +326,7 @@ class _Maker:
         return None if one.fault == "missing_caption" else text
 
     def _reworded(self, one: Planned, text: str, draw: random.Random) -> str:
-        """A caption of the same picture that no pair with it has."""
+        """A caption of the same image that no pair with it has."""
         scene, _ = self.scene(one)
         earlier = [
             self.caption(other)

@@ -34,7 +34,7 @@ QUESTIONS = (
 DUPLICATE = "_duplicate"
 """Ends the reasons of duplicates."""
 LOOKS_ALIKE = ("exact_duplicate", "perceptual_duplicate")
-"""Reasons by which two pictures are the same; `semantic_duplicate` says that they show the same."""
+"""Reasons by which two images are the same; `semantic_duplicate` says that they show the same."""
 KEPT_WELL = ("resized", "jpeg_50", "jpeg_30")
 """Copies that a perceptual hash is made for; crops and flips are only shown."""
 
@@ -115,7 +115,7 @@ def fault_figures(judged: Sequence[Judged]) -> Iterator[Figure]:
         ("image faults", IMAGE_FAULTS, 1.0),
         ("caption faults", TEXT_FAULTS, 0.95),
         ("entry faults", ENTRY_FAULTS, 1.0),
-        ("evaluation pictures", ("evaluation",), 1.0),
+        ("evaluation images", ("evaluation",), 1.0),
         ("mismatched captions", ("mismatched",), None),
         ("hard negatives", HARD_NEGATIVES, None),
     )
@@ -150,12 +150,12 @@ def duplicate_figures(judged: Sequence[Judged]) -> Iterator[Figure]:
     A copy is found if it, or what it is a copy of, was rejected as looking like another; which of them stays is the
     pipeline's choice. Where one of them was lost for another reason there was nothing to find.
     """
-    by_picture = _grouped(judged, lambda one: one.true.picture)
-    originals = {one.true.picture: one for one in judged if one.true.fault is None}
+    by_image = _grouped(judged, lambda one: one.true.image)
+    originals = {one.true.image: one for one in judged if one.true.fault is None}
     for kind in COPIES:
-        both = [(one, originals[one.true.picture]) for one in judged if one.true.fault == kind]
+        both = [(one, originals[one.true.image]) for one in judged if one.true.fault == kind]
         there = [pair for pair in both if all(not one.lost or one.duplicate for one in pair)]
-        # One of the two may have been found here, and the other be a duplicate of some other picture.
+        # One of the two may have been found here, and the other be a duplicate of some other image.
         reasons = [min((one.reason for one in pair if one.duplicate), key=_sort, default="") for pair in there]
         alike = [reason for reason in reasons if reason in LOOKS_ALIKE]
         least = 0.95 if kind in KEPT_WELL else None
@@ -167,20 +167,20 @@ def duplicate_figures(judged: Sequence[Judged]) -> Iterator[Figure]:
             by = {name: count for name, count in besides.items() if count}
             yield share(f"near duplicates found: {kind}", len(alike), len(there), at_least=least, by=by)
     equal = [one for one in judged if one.true.fault == "exact_duplicate"]
-    merged = [one for one in equal if one.pair and one.pair == originals[one.true.picture].pair]
+    merged = [one for one in equal if one.pair and one.pair == originals[one.true.image].pair]
     if equal:
         yield share("exact duplicates brought to one", len(merged), len(equal), at_least=1.0)
-    alone = [ones[0] for picture, ones in by_picture.items() if picture and len(ones) == 1]
+    alone = [ones[0] for image, ones in by_image.items() if image and len(ones) == 1]
     distinct = [one for one in alone if one.true.fault is None and (not one.lost or one.duplicate)]
     taken = [one for one in distinct if one.duplicate]
     alike = [one.reason for one in taken if one.reason in LOOKS_ALIKE]
     meant = [one.reason for one in taken if one.reason not in LOOKS_ALIKE]
-    yield share("distinct pictures taken for copies", len(alike), len(distinct), at_most=0.01, by=alike)
-    yield share("distinct pictures that show the same", len(meant), len(distinct), by=meant)
+    yield share("distinct images taken for copies", len(alike), len(distinct), at_most=0.01, by=alike)
+    yield share("distinct images that show the same", len(meant), len(distinct), by=meant)
 
 
 def good_figures(judged: Sequence[Judged]) -> Iterator[Figure]:
-    """Good pairs that were lost, duplicates apart; unusual files that were read; captions that share a picture."""
+    """Good pairs that were lost, duplicates apart; unusual files that were read; captions that share an image."""
     good = [one for one in judged if one.true.fault is None]
     lost = [one for one in good if one.lost and not one.duplicate]
     yield share("good pairs lost", len(lost), len(good), at_most=0.02, by=[one.reason for one in lost])
@@ -189,15 +189,15 @@ def good_figures(judged: Sequence[Judged]) -> Iterator[Figure]:
         read = [one for one in odd if not one.lost or one.duplicate]
         reasons = [one.reason for one in odd if one not in read]
         if odd:
-            yield share(f"unusual pictures read: {kind}", len(read), len(odd), at_least=1.0, by=reasons)
-    shared = [ones for ones in _grouped(good, lambda one: one.true.picture).values() if len(ones) > 1]
+            yield share(f"unusual images read: {kind}", len(read), len(odd), at_least=1.0, by=reasons)
+    shared = [ones for ones in _grouped(good, lambda one: one.true.image).values() if len(ones) > 1]
     whole = [
         ones
         for ones in shared
         if len({one.pair for one in ones}) == len(ones) and not any(one.reason in LOOKS_ALIKE for one in ones)
     ]
     if shared:
-        yield share("pictures with several captions, each a pair", len(whole), len(shared), at_least=1.0)
+        yield share("images with several captions, each a pair", len(whole), len(shared), at_least=1.0)
 
 
 def _sort(reason: str) -> bool:

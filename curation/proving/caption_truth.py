@@ -13,7 +13,7 @@ from curation.proving.truth_files import InsidePath, Record, read_records, write
 PIPELINE = "captions"
 
 HardNegative = Literal["hard_colour", "hard_shape", "hard_size", "hard_exchange"]
-EntryFault = Literal["missing_caption", "missing_picture", "duplicate_key"]
+EntryFault = Literal["missing_caption", "missing_image", "duplicate_key"]
 Fault = (
     ImageFault | TextFault | EntryFault | Copy | HardNegative | Literal["mismatched", "exact_duplicate", "evaluation"]
 )
@@ -35,10 +35,10 @@ class PairTruth(Record):
     key: str
     """What the source calls it there: the tar's key, the number of the row or line."""
     fault: Fault | None = None
-    picture: str | None = None
+    image: str | None = None
     """Names what is shown; a copy and what it is a copy of have the same, as have pairs that share one file's bytes."""
     unusual: Unusual | None = None
-    """Why a reader may stumble over its picture, though it is good."""
+    """Why a reader may stumble over its image, though it is good."""
     held_out: bool = False
     """Whether the embedder never saw such a combination."""
     caption: str | None = None
@@ -55,14 +55,14 @@ class CaptionTruth(Record):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         seen: set[tuple[str, str]] = set()
-        originals = {pair.picture for pair in self.pairs if pair.fault is None}
+        originals = {pair.image for pair in self.pairs if pair.fault is None}
         for pair in self.pairs:
             if (pair.file, pair.key) in seen:
                 raise ValueError(f"{pair.key} of {pair.file} is described twice")
             seen.add((pair.file, pair.key))
             copied = pair.fault in COPIES or pair.fault == "exact_duplicate"
-            if copied and (pair.picture is None or pair.picture not in originals):
-                raise ValueError(f"{pair.key} of {pair.file} is a copy, but no good pair has its picture")
+            if copied and (pair.image is None or pair.image not in originals):
+                raise ValueError(f"{pair.key} of {pair.file} is a copy, but no good pair has its image")
         return self
 
 

@@ -1,7 +1,7 @@
-"""A corpus of interleaved documents whose truth is known: pictures of scenes, and the sentences that are true of them.
+"""A corpus of interleaved documents whose truth is known: images of scenes, and the sentences that are true of them.
 
-In each document pictures and sentences are shuffled, among them pictures that no text tells of and texts that tell of
-no picture. Some nodes, and some documents, have a planted fault. A seed gives the same bytes each time.
+In each document images and sentences are shuffled, among them images that no text tells of and texts that tell of
+no image. Some nodes, and some documents, have a planted fault. A seed gives the same bytes each time.
 """
 
 import random
@@ -12,7 +12,7 @@ from pathlib import Path
 from curation.errors import SourceError
 from curation.proving.document_files import (
     Node,
-    Picture,
+    PlantedImage,
     Written,
     write_mmc4,
     write_obelics,
@@ -52,7 +52,7 @@ FILLERS = (
     "Paint dries slowly in winter, so we left everything on the floor.",
     "A short report about the project was printed in the local newspaper.",
 )
-"""Texts that tell of no picture, in words that the tiny SigLIP never saw."""
+"""Texts that tell of no image, in words that the tiny SigLIP never saw."""
 
 NOISY = (
     "read it here today: https://cdn.example.org/{0}",
@@ -66,7 +66,7 @@ PERSONAL = (
     "Ask for Anna at (212) 555-0{1}, or send her a message to anna.b{0}@example.net instead.",
 )
 SPOILED: dict[ImageNodeFault, tuple[ImageFault, ...]] = {
-    "corrupt": ("truncated_file", "not_a_picture"),
+    "corrupt": ("truncated_file", "not_an_image"),
     "low_resolution": ("tiny",),
     "blank": ("blank",),
     "blurred": ("blurred",),
@@ -88,16 +88,16 @@ class DocumentCorpusSettings:
     text_fault_share: float = 0.05
     """Of each kind of fault, documents that have one such node."""
     least: int = 3
-    pictures: tuple[int, int] = (2, 4)
-    """Pictures with a text, from and to."""
+    images: tuple[int, int] = (2, 4)
+    """Images with a text, from and to."""
     alone_share: float = 0.4
-    """Documents with a picture that no text tells of."""
+    """Documents with an image that no text tells of."""
     filler_share: float = 0.5
-    """Documents with a text that tells of no picture, besides those whose fault needs one."""
+    """Documents with a text that tells of no image, besides those whose fault needs one."""
     min_characters: int = 260
     max_characters: int = 390
     """Of a document's texts. From 400 on repetition is judged by shares of n-grams; scenes are told in few words."""
-    too_many_pictures: int = 40
+    too_many_images: int = 40
     sides: tuple[int, int] = (224, 352)
     """Pixels, from and to."""
     keep_fraction: float = 0.26
@@ -198,7 +198,7 @@ def placed(plan: Sequence[Planned], seed: int, settings: DocumentCorpusSettings)
     listed: list[Planned] = [one for one in free if one.number in copied] + [
         one for one in order if one.fault == "unreadable"
     ]
-    # MMC4 has no place for a picture without a text behind it.
+    # MMC4 has no place for an image without a text behind it.
     others = sorted((one for one in free if one.number not in copied), key=lambda one: one.fault != "no_text")
     files: dict[str, list[Planned]] = {}
     counts = [round(part * len(plan)) for part in (settings.obelics_share, settings.parquet_share)]
@@ -224,7 +224,7 @@ def _writer(path: Path) -> Callable[[Path, Sequence[Written]], None]:
 
 @dataclass(frozen=True)
 class _Item:
-    """A node to be, and what binds a picture to its text: the same number."""
+    """A node to be, and what binds an image to its text: the same number."""
 
     node: Node
     fault: ImageNodeFault | TextNodeFault | None = None
@@ -243,7 +243,7 @@ class _Maker:
         """A document and the truth of its nodes.
 
         Args:
-            text_last: it goes to a list in which a picture stands before a text.
+            text_last: it goes to a list in which an image stands before a text.
         """
         if one.original is not None:
             return self.make(self.plan[one.original], text_last=text_last)
@@ -264,9 +264,9 @@ class _Maker:
         return Written(url, tuple(item.node for item in items), broken=one.fault == "unreadable"), nodes
 
     def good(self, one: Planned, chance: random.Random) -> list[_Item]:
-        """Pictures with their sentences, and what stands beside them."""
+        """Images with their sentences, and what stands beside them."""
         most = self.settings.max_characters
-        wanted = chance.randint(*self.settings.pictures)
+        wanted = chance.randint(*self.settings.images)
         alone = chance.random() < self.settings.alone_share
         fillers = chance.sample(FILLERS, len(FILLERS))
         texts = [fillers.pop()] if chance.random() < self.settings.filler_share else []
@@ -277,28 +277,28 @@ class _Maker:
         used = sum(len(item.node) for item in items if isinstance(item.node, str)) + sum(map(len, texts))
         for number in range(wanted):
             sentence = write_caption(scenes[number], chance).text.capitalize() + "."
-            if number >= self.settings.pictures[0] and used + len(sentence) > most:
+            if number >= self.settings.images[0] and used + len(sentence) > most:
                 break
             used += len(sentence)
-            picture = self.picture(scenes[number], f"{one.number:06}-{number}", chance)
-            items += [_Item(sentence, pair=number), _Item(picture, pair=number)]
+            image = self.image(scenes[number], f"{one.number:06}-{number}", chance)
+            items += [_Item(sentence, pair=number), _Item(image, pair=number)]
         while used < self.settings.min_characters:
             texts.append(fillers.pop())
             used += len(texts[-1])
         items += [_Item(text) for text in texts]
         if alone:
-            items.append(_Item(self.picture(scenes[-1], f"{one.number:06}-alone", chance)))
+            items.append(_Item(self.image(scenes[-1], f"{one.number:06}-alone", chance)))
         if one.image_fault is not None:
-            picture = self.picture(scenes[-2], f"{one.number:06}-fault", chance, one.image_fault)
-            items.append(_Item(picture, one.image_fault))
+            image = self.image(scenes[-2], f"{one.number:06}-fault", chance, one.image_fault)
+            items.append(_Item(image, one.image_fault))
         return items
 
     def faulty(self, one: Planned, chance: random.Random) -> list[_Item]:
         """The nodes of a document that is to be left out as a whole."""
-        several = self.settings.too_many_pictures if one.fault == "too_complex" else 2
+        several = self.settings.too_many_images if one.fault == "too_complex" else 2
         scenes = self.scenes(2, chance)
-        pictures: list[Node] = [
-            self.picture(scenes[k % 2], f"{one.number:06}-{k}", chance)
+        images: list[Node] = [
+            self.image(scenes[k % 2], f"{one.number:06}-{k}", chance)
             for k in range(several if one.fault != "no_image" else 0)
         ]
         texts: list[Node] = [f"{write_caption(scene, chance).text.capitalize()}." for scene in scenes]
@@ -309,7 +309,7 @@ class _Maker:
                 texts += [faulty_text("personal_data", chance) for _ in range(8)]
             case "no_text":
                 texts = []
-        return [_Item(node) for node in (*pictures, *texts)]
+        return [_Item(node) for node in (*images, *texts)]
 
     def scenes(self, count: int, chance: random.Random) -> list[Scene]:
         """Scenes of which no two have a thing of one colour and shape, or the same colours, in common."""
@@ -320,15 +320,17 @@ class _Maker:
                 found.append(scene)
         return found
 
-    def picture(self, scene: Scene, name: str, chance: random.Random, fault: ImageNodeFault | None = None) -> Picture:
+    def image(
+        self, scene: Scene, name: str, chance: random.Random, fault: ImageNodeFault | None = None
+    ) -> PlantedImage:
         """A file of a scene, or of what a fault left of it."""
         pixels = scene_pixels(scene, chance, self.settings.sides)
         if fault is None:
-            return Picture(f"{name}.jpg", encoded(pixels, "jpeg"))
+            return PlantedImage(f"{name}.jpg", encoded(pixels, "jpeg"))
         if fault == "missing_file":
-            return Picture(f"{name}.jpg", None)
+            return PlantedImage(f"{name}.jpg", None)
         data, extension = spoiled(pixels, chance.choice(SPOILED[fault]), chance)
-        return Picture(f"{name}.{extension}", data)
+        return PlantedImage(f"{name}.{extension}", data)
 
 
 def faulty_text(fault: TextNodeFault, chance: random.Random) -> str:

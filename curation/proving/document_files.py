@@ -1,4 +1,4 @@
-"""Interleaved documents as files: lists in the manner of MMC4 and of OBELICS, and HTML pages with local pictures."""
+"""Interleaved documents as files: lists in the manner of MMC4 and of OBELICS, and HTML pages with local images."""
 
 import html
 import json
@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-PICTURES = "pictures"
-"""The folder of the pictures, beside the file that names them."""
+IMAGES = "pictures"
+"""The folder of the images, beside the file that names them."""
 ROWS = pa.schema(
     [
         ("texts", pa.list_(pa.string())),
@@ -19,19 +19,19 @@ ROWS = pa.schema(
         ("url", pa.string()),
     ]
 )
-"""OBELICS' lists with the pictures' bytes, as `datasets` writes them."""
+"""OBELICS' lists with the images' bytes, as `datasets` writes them."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture to write: its name, and its bytes; None for a file that is named and not there."""
+class PlantedImage:
+    """An image to write: its name, and its bytes; None for a file that is named and not there."""
 
     name: str
     data: bytes | None
 
 
-Node = str | Picture
-"""A text, or a picture."""
+Node = str | PlantedImage
+"""A text, or an image."""
 
 
 @dataclass(frozen=True)
@@ -44,26 +44,28 @@ class Written:
 
 
 def write_mmc4(path: Path, documents: Sequence[Written]) -> None:
-    """One object a line; each picture is matched with the text that follows it, so that it stands before that."""
+    """One object a line; each image is matched with the text that follows it, so that it stands before that."""
     _write_lines(path, documents, [_mmc4(one) for one in documents])
 
 
 def write_obelics(path: Path, documents: Sequence[Written]) -> None:
     """One object a line: two lists of one length, one of which has a value at each place."""
-    _write_lines(path, documents, [_obelics(one, lambda picture: f"{PICTURES}/{picture.name}") for one in documents])
+    _write_lines(path, documents, [_obelics(one, lambda image: f"{IMAGES}/{image.name}") for one in documents])
 
 
 def write_obelics_rows(path: Path, documents: Sequence[Written]) -> None:
-    """The same as rows of Parquet, with the pictures' bytes."""
-    rows = [_obelics(one, lambda picture: {"bytes": picture.data, "path": picture.name}) for one in documents]
+    """The same as rows of Parquet, with the images' bytes."""
+    rows = [_obelics(one, lambda image: {"bytes": image.data, "path": image.name}) for one in documents]
     pq.write_table(pa.Table.from_pylist(rows, ROWS), path, row_group_size=16)
 
 
 def write_page(path: Path, document: Written) -> None:
-    """One page: paragraphs, and pictures without a word beside them."""
-    write_pictures(path.parent, document)
+    """One page: paragraphs, and images without a word beside them."""
+    write_images(path.parent, document)
     blocks = [
-        f'<div><img src="{PICTURES}/{node.name}"></div>' if isinstance(node, Picture) else f"<p>{html.escape(node)}</p>"
+        f'<div><img src="{IMAGES}/{node.name}"></div>'
+        if isinstance(node, PlantedImage)
+        else f"<p>{html.escape(node)}</p>"
         for node in document.nodes
     ]
     head = f'<meta charset="utf-8"><title>Shapes</title><link rel="canonical" href="{document.url}">'
@@ -73,12 +75,12 @@ def write_page(path: Path, document: Written) -> None:
     path.write_text(page, encoding="utf-8")
 
 
-def write_pictures(folder: Path, document: Written) -> None:
-    """The pictures of a document that are there."""
-    (folder / PICTURES).mkdir(parents=True, exist_ok=True)
+def write_images(folder: Path, document: Written) -> None:
+    """The images of a document that are there."""
+    (folder / IMAGES).mkdir(parents=True, exist_ok=True)
     for node in document.nodes:
-        if isinstance(node, Picture) and node.data is not None:
-            (folder / PICTURES / node.name).write_bytes(node.data)
+        if isinstance(node, PlantedImage) and node.data is not None:
+            (folder / IMAGES / node.name).write_bytes(node.data)
 
 
 def _mmc4(document: Written) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def _mmc4(document: Written) -> dict[str, Any]:
             before += 1
         else:
             address = f"https://pictures.example.org/{node.name}"
-            about = {"image_name": f"{PICTURES}/{node.name}", "raw_url": address, "matched_text_index": before}
+            about = {"image_name": f"{IMAGES}/{node.name}", "raw_url": address, "matched_text_index": before}
             images.append(about | {"matched_sim": 0.25})
     return {"text_list": texts, "image_info": images, "url": document.url}
 
@@ -106,6 +108,6 @@ def _obelics(document: Written, cell: Any) -> dict[str, Any]:
 def _write_lines(path: Path, documents: Sequence[Written], records: Sequence[dict[str, Any]]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for document, record in zip(documents, records, strict=True):
-            write_pictures(path.parent, document)
+            write_images(path.parent, document)
             line = json.dumps(record, ensure_ascii=False)
             file.write((line[: 2 * len(line) // 3] if document.broken else line) + "\n")

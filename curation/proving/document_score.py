@@ -30,7 +30,7 @@ QUESTIONS = (
 """What a run is asked, in the order of `score_documents`."""
 
 ALONE = "unpaired_image"
-"""The reason of a picture that the null column took."""
+"""The reason of an image that the null column took."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def score_documents(
         entries: row_id, file, number.
         ledger, lineage: as `schemas.ledger`.
         nodes: row_id, root (the document), ordinal.
-        paired: row_id and paired_ordinal of the pictures that came to the pairing.
+        paired: row_id and paired_ordinal of the images that came to the pairing.
         assembled: row_id, root (the document) and nodes (`schemas.document_samples.KEPT_NODE`) of samples.
         density: row_id, density_kept.
     """
@@ -132,29 +132,29 @@ def judge(
 
 
 def pairing_figures(judged: Sequence[JudgedDocument]) -> Iterator[Figure]:
-    """Pictures that got their own text, and what the null column took."""
+    """Images that got their own text, and what the null column took."""
     images = [node for one in judged if one.true.fault is None for node in one.nodes if node.true.kind == "image"]
     reached = [node for node in images if node.reached and node.true.fault is None]
     bound = [node for node in reached if node.true.partner is not None]
     right = [node for node in bound if node.partner == node.true.partner]
     wrong = ["left alone" if node.partner is None else "with another text" for node in bound if node not in right]
-    yield share("pictures paired with their own text", len(right), len(bound), at_least=0.95, by=wrong)
+    yield share("images paired with their own text", len(right), len(bound), at_least=0.95, by=wrong)
     alone = [node for node in reached if node.true.partner is None]
     refused = [node for node in alone if node.reason == ALONE]
-    yield share("pictures without a text, left alone", len(refused), len(alone))
+    yield share("images without a text, left alone", len(refused), len(alone))
     taken = [node for node in reached if node.reason == ALONE]
-    yield share("pictures left alone that have no text", len(refused), len(taken))
+    yield share("images left alone that have no text", len(refused), len(taken))
 
 
 def fault_figures(judged: Sequence[JudgedDocument]) -> Iterator[Figure]:
     """How many of each planted fault were rejected or failed, and what good there was among it."""
     good = [one for one in judged if one.true.fault is None]
     nodes = [node for one in good for node in one.nodes]
-    kinds: tuple[tuple[str, tuple[str, ...]], ...] = (("pictures", IMAGE_NODE_FAULTS), ("texts", TEXT_NODE_FAULTS))
+    kinds: tuple[tuple[str, tuple[str, ...]], ...] = (("images", IMAGE_NODE_FAULTS), ("texts", TEXT_NODE_FAULTS))
     for name, faults in kinds:
         planted = [node for node in nodes if node.true.fault in faults]
         if planted:
-            yield _caught(f"caught: faulty {name}", planted, 1.0 if name == "pictures" else 0.95)
+            yield _caught(f"caught: faulty {name}", planted, 1.0 if name == "images" else 0.95)
         for fault in faults:
             some = [node for node in planted if node.true.fault == fault]
             if some:

@@ -1,4 +1,4 @@
-"""Planted truth of interleaved documents: which text tells of which picture, and what is wrong (docs/proving.md)."""
+"""Planted truth of interleaved documents: which text tells of which image, and what is wrong (docs/proving.md)."""
 
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -19,12 +19,12 @@ DOCUMENT_FAULTS: tuple[DocumentFault, ...] = get_args(DocumentFault)
 
 
 class NodeTruth(Record):
-    """A text or a picture of a document."""
+    """A text or an image of a document."""
 
     kind: Literal["text", "image"]
     fault: ImageNodeFault | TextNodeFault | None = None
     partner: int | None = None
-    """Of a picture: the place, from 0, of the text that tells of it; None where no text does."""
+    """Of an image: the place, from 0, of the text that tells of it; None where no text does."""
 
 
 class DocumentTruth(Record):
@@ -39,7 +39,7 @@ class DocumentTruth(Record):
     content: str | None = None
     """Names what it holds; a duplicate has that of the document that it repeats."""
     nodes: tuple[NodeTruth, ...] = ()
-    """Its texts and pictures in order. Nothing is said of the nodes of a document with a fault."""
+    """Its texts and images in order. Nothing is said of the nodes of a document with a fault."""
 
     @model_validator(mode="after")
     def _partners_are_texts(self) -> Self:

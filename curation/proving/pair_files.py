@@ -19,7 +19,7 @@ SCHEMA = pa.schema(
         ("licence", pa.string()),
     ]
 )
-"""As `datasets` writes pictures."""
+"""As `datasets` writes images."""
 ROWS_AT_ONCE = 64
 
 
@@ -28,7 +28,7 @@ class Entry:
     """A pair to write; None for what is missing."""
 
     key: str
-    picture: bytes | None
+    image: bytes | None
     extension: str
     caption: str | None
     url: str
@@ -44,7 +44,7 @@ def write_tar(path: Path, entries: Iterator[Entry]) -> None:
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for entry in entries:
             said = {"key": entry.key, "caption": entry.caption, "status": "success", **entry.terms()}
-            members = [(entry.extension, entry.picture), ("json", json.dumps(said).encode())]
+            members = [(entry.extension, entry.image), ("json", json.dumps(said).encode())]
             if entry.caption is not None:
                 members.insert(1, ("txt", entry.caption.encode()))
             else:
@@ -57,25 +57,25 @@ def write_tar(path: Path, entries: Iterator[Entry]) -> None:
 
 
 def write_list(path: Path, entries: Iterator[Entry]) -> None:
-    """`pairs.jsonl`, whose lines name a picture each, and the pictures in a folder beside it."""
+    """`pairs.jsonl`, whose lines name an image each, and the images in a folder beside it."""
     folder = PurePosixPath("pictures")
     (path.parent / folder).mkdir(parents=True)
     with path.open("w", encoding="utf-8") as file:
         for entry in entries:
             name = folder / f"{entry.key}.{entry.extension}"
-            if entry.picture is not None:
-                (path.parent / name).write_bytes(entry.picture)
+            if entry.image is not None:
+                (path.parent / name).write_bytes(entry.image)
             line = {"image": str(name), "caption": entry.caption, **entry.terms()}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def write_parquet(path: Path, entries: Iterator[Entry]) -> None:
-    """One row each, with the picture's bytes."""
+    """One row each, with the image's bytes."""
     with pq.ParquetWriter(path, SCHEMA) as writer:
         rows: list[dict[str, Any]] = []
         for entry in entries:
             name = f"{entry.key}.{entry.extension}"
-            image = None if entry.picture is None else {"bytes": entry.picture, "path": name}
+            image = None if entry.image is None else {"bytes": entry.image, "path": name}
             rows.append({"image": image, "caption": entry.caption, "url": entry.url, "licence": entry.licence})
             if len(rows) == ROWS_AT_ONCE:
                 rows = _flush(writer, rows)

@@ -1,4 +1,4 @@
-"""Rendered scenes as files of pictures: shaded so that no two look alike, in many formats, whole or damaged.
+"""Rendered scenes as files of images: shaded so that no two look alike, in many formats, whole or damaged.
 
 A tiny SigLIP was trained on plain grounds. The shading here is as strong as it bears (measured: at a standard deviation
 of 10 of 255 its AUC on combinations never trained on is what it is without, .998; at 15 it is .996), and strong enough
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 """RGB [height, width, 3]."""
 
-ImageFault = Literal["blank", "blurred", "tiny", "extreme_aspect", "placeholder", "truncated_file", "not_a_picture"]
+ImageFault = Literal["blank", "blurred", "tiny", "extreme_aspect", "placeholder", "truncated_file", "not_an_image"]
 Copy = Literal["resized", "jpeg_50", "jpeg_30", "crop_5", "crop_15", "flipped"]
 Unusual = Literal["cmyk", "sixteen_bit", "exif_rotated", "animated"]
 
@@ -31,18 +31,18 @@ SHADING = 10.0
 WAVES = 9
 """Frequencies of the shading on each axis, from 0 half periods to one fewer than this."""
 GRAIN = (3.0, 5.0)
-"""Standard deviations of the noise, of which a picture has one; without any, shapes as bright as their ground are
+"""Standard deviations of the noise, of which an image has one; without any, shapes as bright as their ground are
 blurred to a measure of brightness."""
 
 
 def scene_pixels(scene: Scene, draw: random.Random, sides: tuple[int, int]) -> Pixels:
-    """A scene as a square picture of a side in pixels between these, shaded and grainy."""
+    """A scene as a square image of a side in pixels between these, shaded and grainy."""
     side = draw.randrange(sides[0], sides[1] + 1, 16)
     return shaded(render(scene, draw, side), draw)
 
 
 def shaded(pixels: Pixels, draw: random.Random) -> Pixels:
-    """The picture with broad lights and shadows over it, drawn from the seed."""
+    """The image with broad lights and shadows over it, drawn from the seed."""
     chance = np.random.default_rng(draw.getrandbits(64))
     heights = chance.normal(size=(WAVES, WAVES))
     heights[0, 0] = 0
@@ -56,14 +56,14 @@ def shaded(pixels: Pixels, draw: random.Random) -> Pixels:
 
 
 def encoded(pixels: Pixels, format_: str, quality: int = 90) -> bytes:
-    """A file of the picture: jpeg, png or webp."""
+    """A file of the image: jpeg, png or webp."""
     # Grain hardly shrinks, so more work on a PNG would save nothing.
     options = {"png": {"compress_level": 1}, "webp": {"quality": quality, "method": 1}}
     return _saved(_image(pixels), format_, **options.get(format_, {"quality": quality}))
 
 
 def copied(pixels: Pixels, how: Copy, draw: random.Random) -> Pixels:
-    """The picture as a near duplicate has it, before it is encoded; for `jpeg_50` and `jpeg_30` as it is."""
+    """The image as a near duplicate has it, before it is encoded; for `jpeg_50` and `jpeg_30` as it is."""
     from PIL import Image
 
     image = _image(pixels)
@@ -105,7 +105,7 @@ def unusual(pixels: Pixels, how: Unusual, draw: random.Random) -> tuple[bytes, s
 
 
 def spoiled(pixels: Pixels, fault: ImageFault, draw: random.Random) -> tuple[bytes, str]:
-    """A file that is no picture of its scene any more, and its extension."""
+    """A file that is no image of its scene any more, and its extension."""
     from PIL import Image, ImageFilter
 
     side = pixels.shape[0]
@@ -131,13 +131,13 @@ def spoiled(pixels: Pixels, fault: ImageFault, draw: random.Random) -> tuple[byt
             format_, extension = draw.choice((("jpeg", "jpg"), ("png", "png"), ("webp", "webp")))
             data = encoded(pixels, format_)
             return data[: int(len(data) * draw.uniform(0.3, 0.8))], extension
-        case "not_a_picture":
+        case "not_an_image":
             page = b"<!DOCTYPE html><html><head><title>404 Not Found</title></head><body>Not Found</body></html>"
             return draw.choice((page, b"", bytes(draw.randrange(256) for _ in range(4000)), b"GIF89a")), "jpg"
 
 
 def _placeholder(side: int, draw: random.Random) -> Pixels:
-    """Pale ground, and the outline of a picture with a hill in it, a little darker."""
+    """Pale ground, and the outline of an image with a hill in it, a little darker."""
     from PIL import Image, ImageDraw
 
     ground = draw.randrange(225, 245)

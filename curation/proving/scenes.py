@@ -42,7 +42,7 @@ BACKGROUNDS: dict[str, Colour] = {
 }
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "cross", "ring", "crescent")
 RADII = {"small": (0.10, 0.125), "large": (0.18, 0.22)}
-"""Radius of the circle around a shape, as a share of the picture's side, from and to."""
+"""Radius of the circle around a shape, as a share of the image's side, from and to."""
 
 HELD_OUT: tuple[Combination, ...] = tuple((c, SHAPES[(3 * i + 2) % len(SHAPES)]) for i, c in enumerate(COLOURS))
 """Never trained on: each colour and each shape once."""
@@ -200,9 +200,9 @@ def grammar_words() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A picture, a caption that is true of it, and one that is false."""
+    """An image, a caption that is true of it, and one that is false."""
 
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     true: Caption
     false: Caption
 
@@ -214,9 +214,9 @@ def contrasts(
     combinations: Sequence[Combination] = HELD_OUT,
     pixels: int = 64,
 ) -> Iterator[Contrast]:
-    """Pictures with a true and a false caption: that of any other scene, or of the same scene with one point changed.
+    """Images with a true and a false caption: that of any other scene, or of the same scene with one point changed.
 
-    Pictures are of `combinations`; a changed scene may be of any. A scene in which that point cannot be changed is
+    Images are of `combinations`; a changed scene may be of any. A scene in which that point cannot be changed is
     passed over. Item k of a seed is the same whatever `count` is.
     """
     found, k = 0, 0
@@ -233,7 +233,7 @@ def contrasts(
 
 
 def render(scene: Scene, draw: random.Random, pixels: int = 64) -> NDArray[np.uint8]:
-    """A picture of a scene, RGB [pixels, pixels, 3]: places, angles and shades by chance, no two objects touching."""
+    """An image of a scene, RGB [pixels, pixels, 3]: places, angles and shades by chance, no two objects touching."""
     from PIL import Image, ImageDraw
 
     side = 2 * pixels  # drawn at twice the size, for smooth edges

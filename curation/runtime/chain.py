@@ -209,7 +209,7 @@ def halves(rows: pa.Table, together: str) -> tuple[pa.Table, pa.Table] | None:
 def _measured(stage: Stage, rows: pa.Table, measures: MeasureCache) -> pa.Table:
     """A costly stage over the rows whose measures are not known yet, and the known ones put beside them.
 
-    Rows that are equal in all that the stage reads (three captions of one picture) are measured once.
+    Rows that are equal in all that the stage reads (three captions of one image) are measured once.
     """
     keys = row_digests(rows, stage.reads)
     known = measures.find(stage, keys)

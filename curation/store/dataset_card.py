@@ -29,7 +29,7 @@ FEATURE_TYPES = {"json": "json", "txt": "string"}
 
 
 Counts = Mapping[str, float]
-"""By heading, in the order of columns: samples, then what else a layout counts (hours, pictures)."""
+"""By heading, in the order of columns: samples, then what else a layout counts (hours, images)."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ class Amount:
     """What the card counts beside samples: the sum of a column, or how many different values it has.
 
     Attributes:
-        heading: "hours", "pictures".
+        heading: "hours", "images".
         per: what one of the heading is in the column's unit (3600 s to the hour); None counts different values.
     """
 

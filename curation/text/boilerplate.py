@@ -1,4 +1,4 @@
-"""Boilerplate: what stands where a caption should, but says nothing of the picture.
+"""Boilerplate: what stands where a caption should, but says nothing of the image.
 
 File names, addresses, markup, dates, the placeholders of content systems, and the phrases of shops, players and stock
 sites, in the languages where they are most met. A recipe adds its own phrases and placeholders.

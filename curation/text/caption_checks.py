@@ -1,4 +1,4 @@
-"""Checks of a caption's text, before its picture is looked at (LongCat-Flash-Omni, section 3.1.2).
+"""Checks of a caption's text, before its image is looked at (LongCat-Flash-Omni, section 3.1.2).
 
 Every check measures, then compares; limits are fields. They start from DataComp (Gadre et al. 2023: more than two words
 and more than five characters) and OBELICS (Laurençon et al. 2023, appendix A), whose figures are for paragraphs of web

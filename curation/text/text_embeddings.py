@@ -1,4 +1,4 @@
-"""Captions as vectors, for clusters of texts without their pictures."""
+"""Captions as vectors, for clusters of texts without their images."""
 
 from dataclasses import dataclass
 from typing import Any

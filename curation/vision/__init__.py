@@ -1,1 +1,1 @@
-"""Stages over pictures: what is measured in one decode, and what is decided from it."""
+"""Stages over images: what is measured in one decode, and what is decided from it."""

@@ -1,6 +1,6 @@
-"""A colour signature: 48 bytes that say roughly which colours a picture has, and where.
+"""A colour signature: 48 bytes that say roughly which colours an image has, and where.
 
-A perceptual hash looks at brightness alone, and at none of it where a picture changes along one axis only: the flags
+A perceptual hash looks at brightness alone, and at none of it where an image changes along one axis only: the flags
 of France, Italy and Mali, a mug in red and in blue, a photograph and its sepia print have one hash. A signature tells
 them apart, and is nearly the same for what was scaled, compressed or balanced a little differently.
 
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 CELLS = 4
-"""Cells on a side. A part of a sixtieth of the picture that goes from one strong colour to another still shows."""
+"""Cells on a side. A part of a sixtieth of the image that goes from one strong colour to another still shows."""
 SIGNATURE_BYTES = 3 * CELLS * CELLS
 
 GREY_SHARE = 0.5
 """How much a difference of brightness counts beside one of colour. The hash compares brightness; it is asked here for
-what has a hash that tells nothing, and pictures may be brighter as a whole, or richer in contrast."""
+what has a hash that tells nothing, and images may be brighter as a whole, or richer in contrast."""
 
 GREY_COLOUR = 6
-"""Cb and Cr of a picture without colours are no larger anywhere: a scan is never quite neutral."""
+"""Cb and Cr of an image without colours are no larger anywhere: a scan is never quite neutral."""
 
 AT_ONCE = 1 << 15
 """Rows compared at a time; no result depends on it."""
@@ -32,9 +32,9 @@ Signatures = NDArray[np.uint8]
 """[n, 48]: brightness of the cells, row by row, then Cb, then Cr, each plus 128 (ITU-R BT.601)."""
 
 
-def colour_signature(picture: Image.Image) -> bytes:
-    """The average colour of each of 4 x 4 cells of a picture of mode RGB, as brightness, Cb and Cr."""
-    cells = np.asarray(picture.resize((CELLS, CELLS), Image.Resampling.BOX), np.int64).reshape(-1, 3)
+def colour_signature(image: Image.Image) -> bytes:
+    """The average colour of each of 4 x 4 cells of an image of mode RGB, as brightness, Cb and Cr."""
+    cells = np.asarray(image.resize((CELLS, CELLS), Image.Resampling.BOX), np.int64).reshape(-1, 3)
     red, green, blue = cells.T
     grey = 299 * red + 587 * green + 114 * blue
     values = np.stack(
@@ -60,7 +60,7 @@ def signatures_of(column: pa.ChunkedArray | pa.Array) -> Signatures:
 
 
 def colour_distance(a: Signatures, b: Signatures, *, grey_copies: bool = False) -> NDArray[np.float64]:
-    """How far the colours of pictures are apart, row by row: in the cell where they differ most, of 255.
+    """How far the colours of images are apart, row by row: in the cell where they differ most, of 255.
 
     It is the length of the difference in Cb, Cr and half of the brightness, the latter but for what all cells have in
     common. On photographs, JPEG of quality 10, WebP of quality 50 and half the size are within 4; gains of 5 % in red
@@ -68,7 +68,7 @@ def colour_distance(a: Signatures, b: Signatures, *, grey_copies: bool = False) 
     another colour of the object are 18 and more.
 
     Args:
-        grey_copies: a picture without colours is compared by brightness alone, so that it is near to its original.
+        grey_copies: an image without colours is compared by brightness alone, so that it is near to its original.
     """
     found = np.empty(len(a))
     for start in range(0, len(a), AT_ONCE):
@@ -90,6 +90,6 @@ def _distances(a: Signatures, b: Signatures, grey_copies: bool) -> NDArray[np.fl
 
 
 def _is_grey(signatures: Signatures) -> NDArray[np.bool_]:
-    """Which pictures are grey all over."""
+    """Which images are grey all over."""
     colours = signatures[:, CELLS * CELLS :].astype(np.int64) - 128
     return np.asarray(np.abs(colours).max(axis=1, initial=0) <= GREY_COLOUR)

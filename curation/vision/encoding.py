@@ -1,4 +1,4 @@
-"""The picture of a sample: its original bytes, untouched, or encoded again where a recipe asks for it."""
+"""The image of a sample: its original bytes, untouched, or encoded again where a recipe asks for it."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -16,14 +16,14 @@ EXTENSIONS = {
     **{"jpeg": "jpg", "png": "png", "webp": "webp", "gif": "gif", "bmp": "bmp"},
     **{"avif": "avif", "tiff": "tif", "jpeg2000": "jp2", "heic": "heic"},
 }
-"""Of a part in a shard, by the picture's format."""
+"""Of a part in a shard, by the image's format."""
 
 
 @dataclass(frozen=True)
-class EncodePicture(Stage):
-    """Take each pair's picture into its sample.
+class EncodeImage(Stage):
+    """Take each pair's image into its sample.
 
-    `original` copies the file's bytes as they are. Any other format decodes the picture as it is shown (turned as EXIF
+    `original` copies the file's bytes as they are. Any other format decodes the image as it is shown (turned as EXIF
     says, the first frame of several, on white, without metadata), brings its longer side down to `max_side` and encodes
     it again; then and only then `quality` counts.
     """
@@ -34,7 +34,7 @@ class EncodePicture(Stage):
     max_pixels: int = 64_000_000
 
     reads = ("image_hash", "image_format")
-    writes = ("payload", "payload_bytes", "picture_type")
+    writes = ("payload", "payload_bytes", "image_type")
     locators = ("place", "uri")
     packages = ("pillow",)
     optional_packages = ("pillow-heif",)
@@ -42,9 +42,9 @@ class EncodePicture(Stage):
 
     def __post_init__(self) -> None:
         if self.format == "original" and self.max_side is not None:
-            raise RecipeError("picture.max_side: the original is not scaled; choose a picture.format too")
+            raise RecipeError("image.max_side: the original is not scaled; choose an image.format too")
         if not 1 <= self.quality <= 100:
-            raise RecipeError(f"picture.quality: {self.quality} is not in 1 to 100")
+            raise RecipeError(f"image.quality: {self.quality} is not in 1 to 100")
 
     def __call__(self, pairs: pa.Table) -> pa.Table:
         payloads: list[bytes | None] = []
@@ -60,23 +60,23 @@ class EncodePicture(Stage):
         types = pairs["image_format"].to_pylist() if self.format == "original" else [self.format] * len(sizes)
         pairs = with_column(pairs, "payload", payloads, pa.large_binary())
         pairs = with_column(pairs, "payload_bytes", sizes, pa.int64())
-        pairs = with_column(pairs, "picture_type", [EXTENSIONS[type_] for type_ in types], pa.string())
+        pairs = with_column(pairs, "image_type", [EXTENSIONS[type_] for type_ in types], pa.string())
         return fail(pairs, errors) if any(errors) else pairs
 
     def encoded(self, data: bytes) -> bytes:
         """The bytes that go to the shard.
 
         Raises:
-            MediaError: the picture cannot be decoded.
+            MediaError: the image cannot be decoded.
         """
         if self.format == "original":
             return data
-        # Decoded at a fraction of its size, a large picture stays larger than what is wanted of it.
+        # Decoded at a fraction of its size, a large image stays larger than what is wanted of it.
         draft_side = None if self.max_side is None else 2 * self.max_side
-        picture = Image.fromarray(decode_image(data, max_pixels=self.max_pixels, draft_side=draft_side))
+        image = Image.fromarray(decode_image(data, max_pixels=self.max_pixels, draft_side=draft_side))
         if self.max_side is not None:
-            picture.thumbnail((self.max_side, self.max_side), Image.Resampling.LANCZOS, reducing_gap=None)
+            image.thumbnail((self.max_side, self.max_side), Image.Resampling.LANCZOS, reducing_gap=None)
         options: dict[str, Any] = {} if self.format == "png" else {"quality": self.quality}
         sink = BytesIO()
-        picture.save(sink, self.format, **options)
+        image.save(sink, self.format, **options)
         return sink.getvalue()

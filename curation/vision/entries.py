@@ -1,4 +1,4 @@
-"""From listed files to image-text pairs: the entries in each file, the hashes of their pictures, each pair once."""
+"""From listed files to image-text pairs: the entries in each file, the hashes of their images, each pair once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from curation.errors import MediaError, TooLarge
 from curation.first_look import shares
 from curation.hashing import bytes_digest
 from curation.media.decoded import MAX_FILE_BYTES, ROW_BYTES, FileBudget, file_budget
-from curation.media.pair_files import key_draw, pictures_of
-from curation.media.pair_records import FoundPicture, PairNames
+from curation.media.pair_files import images_of, key_draw
+from curation.media.pair_records import FoundImage, PairNames
 from curation.media.places import MAX_BYTES, read_place
 from curation.media.source_splits import held_out_rank
 from curation.pair_sources import PairSource, names_of
@@ -31,9 +31,9 @@ REMEDY = "raise source.max_decoded_bytes, or split the file"
 
 @dataclass(frozen=True)
 class ReadEntries(Stage):
-    """Make the entries of listed files: one for each caption of each picture. Pictures are not read.
+    """Make the entries of listed files: one for each caption of each image. Images are not read.
 
-    What cannot be used is a failed entry that names its file and place: a sample without a picture, a broken line, the
+    What cannot be used is a failed entry that names its file and place: a sample without an image, a broken line, the
     point where a file is damaged; entries before it are kept. A file that cannot be opened fails itself; one that has
     nothing in it is rejected. A sample without a text is an entry without a caption.
 
@@ -71,18 +71,18 @@ class ReadEntries(Stage):
     version = 2
 
     def __call__(self, files: pa.Table) -> pa.Table:
-        opened = [(file, self._pictures(file)) for file in files.to_pylist()]
+        opened = [(file, self._images(file)) for file in files.to_pylist()]
         if self.at_most is not None:
             opened = _first_look(opened, self.at_most)
-        tables = [_entries(files.slice(i, 1), file, pictures) for i, (file, pictures) in enumerate(opened)]
+        tables = [_entries(files.slice(i, 1), file, images) for i, (file, images) in enumerate(opened)]
         return pa.concat_tables(tables, promote_options="default") if tables else files
 
-    def _pictures(self, file: dict[str, Any]) -> Iterator[FoundPicture]:
+    def _images(self, file: dict[str, Any]) -> Iterator[FoundImage]:
         if file["error"]:
             raise MediaError(file["error"])
         limits = (self.max_text_bytes, self.max_metadata_bytes)
         names = PairNames(self.caption, self.image, self.image_folder, *limits, tuple(file["roots"]))
-        found = pictures_of(file["uri"], file["format"], file["name"], names, file["row_id"], self.at_most)
+        found = images_of(file["uri"], file["format"], file["name"], names, file["row_id"], self.at_most)
         if file["format"] != "files":
             found = _within(file_budget(file["uri"], self.max_decoded_bytes, REMEDY), found)
         yield from found
@@ -96,21 +96,21 @@ def read_entries(source: PairSource, limit: int | None = None) -> ReadEntries:
     )
 
 
-def _within(budget: FileBudget, pictures: Iterator[FoundPicture]) -> Iterator[FoundPicture]:
+def _within(budget: FileBudget, images: Iterator[FoundImage]) -> Iterator[FoundImage]:
     """Images, as long as what is said of them is within the budget."""
-    for one in pictures:
+    for one in images:
         said = one.said
         texts = sum(len(caption) + ROW_BYTES for caption in said.captions if caption is not None)
         budget.take(ROW_BYTES + texts + len(said.metadata or "") + len(said.url or "") + len(one.error or ""))
         yield one
 
 
-def _entries(listed: pa.Table, file: dict[str, Any], pictures: Iterator[FoundPicture]) -> pa.Table:
+def _entries(listed: pa.Table, file: dict[str, Any], images: Iterator[FoundImage]) -> pa.Table:
     """The entries of one file, and the file itself where it cannot be read or has none."""
     entries = _Entries(file)
     decided: pa.Table | None = None
     try:
-        for found in pictures:
+        for found in images:
             entries.add(found)
     except NotDrawn:
         decided = None if entries.count else reject(listed, [True], "not_drawn", verdict=SAMPLED_OUT)
@@ -127,10 +127,10 @@ def _entries(listed: pa.Table, file: dict[str, Any], pictures: Iterator[FoundPic
 
 
 def _first_look(
-    opened: list[tuple[dict[str, Any], Iterator[FoundPicture]]], at_most: int
-) -> list[tuple[dict[str, Any], Iterator[FoundPicture]]]:
+    opened: list[tuple[dict[str, Any], Iterator[FoundImage]]], at_most: int
+) -> list[tuple[dict[str, Any], Iterator[FoundImage]]]:
     """So many entries of all files together, and what is wrong with each."""
-    read = [(file, *_read(pictures)) for file, pictures in opened]
+    read = [(file, *_read(images)) for file, images in opened]
     counts = [sum(len(one.said.captions) for one in found if one.nth >= 0) for _, found, _ in read]
     taken = shares(counts, at_most)
     return [
@@ -143,10 +143,10 @@ class NotDrawn(Exception):
     """A file has entries, and none of them is among those that a first look takes."""
 
 
-def _read(pictures: Iterator[FoundPicture]) -> tuple[list[FoundPicture], MediaError | None]:
-    found: list[FoundPicture] = []
+def _read(images: Iterator[FoundImage]) -> tuple[list[FoundImage], MediaError | None]:
+    found: list[FoundImage] = []
     try:
-        found.extend(pictures)
+        found.extend(images)
     except TooLarge as error:
         return [], error
     except MediaError as error:
@@ -154,16 +154,16 @@ def _read(pictures: Iterator[FoundPicture]) -> tuple[list[FoundPicture], MediaEr
     return found, None
 
 
-def _again(found: list[FoundPicture], error: Exception | None) -> Iterator[FoundPicture]:
+def _again(found: list[FoundImage], error: Exception | None) -> Iterator[FoundImage]:
     yield from found
     if error is not None:
         raise error
 
 
-def _cut(found: list[FoundPicture], file_id: str, at_most: int) -> list[FoundPicture]:
-    """Pictures whose captions are at most so many, taken by the draws of the pictures."""
+def _cut(found: list[FoundImage], file_id: str, at_most: int) -> list[FoundImage]:
+    """Images whose captions are at most so many, taken by the draws of the images."""
     left = at_most
-    kept: list[FoundPicture] = []
+    kept: list[FoundImage] = []
     for one in sorted(found, key=lambda one: (one.nth < 0, key_draw(file_id, one.key, one.nth), one.ordinal)):
         if one.nth >= 0:
             one = one._replace(said=one.said._replace(captions=list(one.said.captions[:left])))
@@ -191,20 +191,20 @@ class _Entries:
     def count(self) -> int:
         return len(self._decisions) + sum(len(batch) for batch in self._batches)
 
-    def add(self, found: FoundPicture) -> None:
+    def add(self, found: FoundImage) -> None:
         file, columns = self._file, self._columns
-        picture, said = found.picture, found.said
+        image, said = found.image, found.said
         for number, caption in enumerate(said.captions):
             row_id = derived_id([file["row_id"]], "entry", [found.key, found.nth, number])
             values = (
                 *(row_id, found.ordinal, found.uri, found.name, found.key, said.url, caption, said.metadata),
                 file["split"],
                 *(said.language or file["language"], said.licence or file["licence"], said.consent or file["consent"]),
-                *((None, None) if picture is None else (picture.file_bytes, picture.modified_ns)),
+                *((None, None) if image is None else (image.file_bytes, image.modified_ns)),
             )
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
-            self._places.append((None,) * 5 if picture is None else picture[:5])
+            self._places.append((None,) * 5 if image is None else image[:5])
             error = None if found.error is None else MediaError(found.error, found.hides)
             self._decisions.append(None if error is None else failure(error))
         if len(self._decisions) >= ROWS_AT_ONCE:
@@ -239,10 +239,10 @@ class _Entries:
 
 @dataclass(frozen=True)
 class ScanImage(Stage):
-    """Read each picture's bytes once, and hash them; nothing is decoded.
+    """Read each image's bytes once, and hash them; nothing is decoded.
 
-    The place and the state of the file that has them say whether they must be read again, and end here: from now on a
-    picture is its hash.
+    The place and the state of the file that has them say whether they must be read again, and end here: from now on an
+    image is its hash.
     """
 
     max_bytes: int = MAX_BYTES
@@ -270,7 +270,7 @@ FROM_ENTRIES = tuple(name for name in ENTRY.names if name in PAIR.names and name
 
 @dataclass(frozen=True)
 class OneRowPerPair(Stage):
-    """Make one pair of all entries with the same picture bytes and the same text; it lists all their names.
+    """Make one pair of all entries with the same image bytes and the same text; it lists all their names.
 
     Texts are the same where they are so with HTML's character references decoded, and the pair has that text: `&amp;`,
     `&#39;` and `&amp;amp;` are read as a reader of the page sees them. `source_caption` is what the source has.

@@ -1,4 +1,4 @@
-"""Is a picture worth a look? Its size from the header; then one decode at draft scale for all that needs pixels."""
+"""Is an image worth a look? Its size from the header; then one decode at draft scale for all that needs pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curation.errors import RecipeError
-from curation.media.images import decode_picture, probe_image
+from curation.media.images import open_image, probe_image
 from curation.stage import Stage, reject, with_column
 from curation.vision.colour_signature import SIGNATURE_BYTES, colour_signature
 from curation.vision.perceptual_hash import hamming_distance, perceptual_hash
-from curation.vision.pictures import LOCATORS, measure_pictures
+from curation.vision.shared_images import LOCATORS, measure_images
 
 Format = Literal["jpeg", "png", "webp", "gif", "bmp", "avif", "tiff", "jpeg2000", "heic"]
 
@@ -48,7 +48,7 @@ QUALITY = {
 
 @dataclass(frozen=True)
 class ImageSize(Stage):
-    """Reject pictures that are too small, too large or too long by what their headers say; no pixel is decoded.
+    """Reject images that are too small, too large or too long by what their headers say; no pixel is decoded.
 
     The limits are those of DataComp's basic filter (Gadre et al. 2023, appendix F); OBELICS has 150 and 2. A limit of
     None is not applied.
@@ -69,7 +69,7 @@ class ImageSize(Stage):
     version = 2
 
     def __call__(self, images: pa.Table) -> pa.Table:
-        images = measure_pictures(images, HEADER, partial(image_header, formats=self.formats))
+        images = measure_images(images, HEADER, partial(image_header, formats=self.formats))
         short_side = images["short_side"]
         mask = pc.less(short_side, self.min_side)
         images = reject(images, mask, "image_too_small", value=short_side, limit=self.min_side)
@@ -86,10 +86,10 @@ class ImageSize(Stage):
 
 @dataclass(frozen=True)
 class ImageQuality(Stage):
-    """Decode each picture once, at draft scale, and measure what `UsableImage` decides by, its perceptual hash and its
+    """Decode each image once, at draft scale, and measure what `UsableImage` decides by, its perceptual hash and its
     colour signature.
 
-    All measures are of the picture with its shorter side averaged down to `side`, so that they mean the same for a
+    All measures are of the image with its shorter side averaged down to `side`, so that they mean the same for a
     photograph and its thumbnail; a smaller one is measured as it is.
     """
 
@@ -112,12 +112,12 @@ class ImageQuality(Stage):
             raise RecipeError(f"side: {self.side} is below 32, the grid of the perceptual hash")
 
     def __call__(self, images: pa.Table) -> pa.Table:
-        return measure_pictures(images, QUALITY, self.measure)
+        return measure_images(images, QUALITY, self.measure)
 
     def measure(self, data: bytes) -> dict[str, Any]:
-        """The measures of one picture."""
-        picture = decode_picture(data, max_pixels=self.max_pixels, draft_side=self.side, formats=self.formats)
-        grey, sample = at_side(picture.convert("L"), self.side), sampled(picture)
+        """The measures of one image."""
+        image = open_image(data, max_pixels=self.max_pixels, draft_side=self.side, formats=self.formats)
+        grey, sample = at_side(image.convert("L"), self.side), sampled(image)
         plane = np.asarray(grey)
         return {
             "contrast": contrast(grey, sample),
@@ -126,13 +126,13 @@ class ImageQuality(Stage):
             "colours": colours(np.asarray(sample)),
             "flat_share": flat_share(plane, self.flat_step),
             "perceptual_hash": perceptual_hash(grey),
-            "colour_signature": colour_signature(picture),
+            "colour_signature": colour_signature(image),
         }
 
 
 @dataclass(frozen=True)
 class UsableImage(Stage):
-    """Reject pictures that show nothing: blank, blurred, a placeholder. A limit of None is not applied.
+    """Reject images that show nothing: blank, blurred, a placeholder. A limit of None is not applied.
 
     A placeholder has a few pale colours on flat ground. Charts and logos come near it, so the limits take only what is
     plainer and fainter than these; those that a source is known to serve ("image not available") are told by their
@@ -148,7 +148,7 @@ class UsableImage(Stage):
     known_placeholders: tuple[str, ...] = ()
     """Perceptual hashes, as 16 hexadecimal digits."""
     max_placeholder_distance: int = 4
-    """Bits of 64 in which a picture's hash may differ from that of a known placeholder."""
+    """Bits of 64 in which an image's hash may differ from that of a known placeholder."""
 
     reads = tuple(name for name in QUALITY if name != "colour_signature")
     writes = ("placeholder_distance",)
@@ -183,7 +183,7 @@ class UsableImage(Stage):
 
 
 def image_header(data: bytes, formats: Sequence[str] = ALL_FORMATS) -> dict[str, Any]:
-    """The columns of `HEADER` for one picture."""
+    """The columns of `HEADER` for one image."""
     info = probe_image(data, formats=formats)
     short, long = sorted((info.width, info.height))
     return {
@@ -198,7 +198,7 @@ def image_header(data: bytes, formats: Sequence[str] = ALL_FORMATS) -> dict[str,
 
 
 def at_side(grey: Image.Image, side: int) -> Image.Image:
-    """The picture with its shorter side averaged down to `side`; as it is where that is no longer."""
+    """The image with its shorter side averaged down to `side`; as it is where that is no longer."""
     short = min(grey.size)
     if short <= side:
         return grey
@@ -206,15 +206,15 @@ def at_side(grey: Image.Image, side: int) -> Image.Image:
     return grey.resize((width, height), Image.Resampling.BOX)
 
 
-def sampled(picture: Image.Image) -> Image.Image:
-    """Pixels of a picture, as they are, in a grid of at most `SAMPLE_SIDE` a side: plenty for a count of colours."""
-    return picture.resize((min(picture.width, SAMPLE_SIDE), min(picture.height, SAMPLE_SIDE)), Image.Resampling.NEAREST)
+def sampled(image: Image.Image) -> Image.Image:
+    """Pixels of an image, as they are, in a grid of at most `SAMPLE_SIDE` a side: plenty for a count of colours."""
+    return image.resize((min(image.width, SAMPLE_SIDE), min(image.height, SAMPLE_SIDE)), Image.Resampling.NEAREST)
 
 
 def contrast(grey: Image.Image, sample: Image.Image) -> float:
     """The largest standard deviation: of brightness, or of a colour's channel in the sample.
 
-    Red on green of one brightness is no blank picture.
+    Red on green of one brightness is no blank image.
     """
     counts = np.array([*grey.histogram(), *sample.histogram()]).reshape(4, 256)
     return max(map(_spread, counts))

@@ -16,21 +16,21 @@ INDEXED = ("language", "licence", "consent", "url", "name", "image_hash", "width
 
 @dataclass(frozen=True)
 class PairLayout(Layout):
-    """The picture, everything that is known of the pair as JSON, and its text.
+    """The image, everything that is known of the pair as JSON, and its text.
 
-    Pictures of each format are a subset of their own, since all samples of a subset have the same parts. A picture with
+    Images of each format are a subset of their own, since all samples of a subset have the same parts. An image with
     three captions is three samples.
 
     Attributes:
         scores: columns that go to the JSON besides.
     """
 
-    amounts = (Amount("pictures", "image_hash"),)
+    amounts = (Amount("images", "image_hash"),)
     origins = (Amount("files", "root"),)
 
     extensions: tuple[str, ...] = ("jpg", "json", "txt")
     index: tuple[str, ...] = INDEXED
-    subset: str = "picture_type"
+    subset: str = "image_type"
     scores: tuple[str, ...] = ()
 
     version = 2
@@ -38,11 +38,11 @@ class PairLayout(Layout):
     @property
     def reads(self) -> tuple[str, ...]:
         split = [self.split] if self.split else []
-        return tuple(dict.fromkeys([*KNOWN[1:], "metadata", "picture_type", *split, *self.scores]))
+        return tuple(dict.fromkeys([*KNOWN[1:], "metadata", "image_type", *split, *self.scores]))
 
     @property
     def subsets(self) -> dict[str, str]:
-        return {name: f"pictures ({name}) and their texts" for name in FORMATS}
+        return {name: f"images ({name}) and their texts" for name in FORMATS}
 
     def extensions_in(self, subset: str) -> tuple[str, ...]:
         return (subset, *self.extensions[1:])
@@ -51,4 +51,4 @@ class PairLayout(Layout):
         known = {name: row[name] for name in (*KNOWN, *([self.split] if self.split else []), *self.scores)}
         known["metadata"] = json.loads(row["metadata"]) if row["metadata"] else None
         text = json.dumps(known, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        return {row["picture_type"]: payload, "json": text.encode(), "txt": (row["text"] or "").encode()}
+        return {row["image_type"]: payload, "json": text.encode(), "txt": (row["text"] or "").encode()}

@@ -1,4 +1,4 @@
-"""Does a text belong to its picture? Both are embedded, which is kept; then their cosine is compared with a limit.
+"""Does a text belong to its image? Both are embedded, which is kept; then their cosine is compared with a limit.
 
 Embedding is dear and comparing is not, so they are stages of their own: a changed limit embeds nothing again.
 """
@@ -14,24 +14,24 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curation.diversity.clusters import embedding_matrix
-from curation.engines.image_text_embedding import ImageTextEmbedder, Picture, Vectors, cosines
+from curation.engines.image_text_embedding import ImageTextEmbedder, Pixels, Vectors, cosines
 from curation.errors import EngineMissing, MediaError, RecipeError
 from curation.media.images import decode_image
 from curation.ranges import Share
 from curation.stage import Stage, fail, reject, with_column
 from curation.text.languages import known_language
 from curation.vision.image_checks import ALL_FORMATS, Format
-from curation.vision.pictures import LOCATORS, failed, pictures_of
+from curation.vision.shared_images import LOCATORS, failed, images_of
 
 EMBEDDING = pa.list_(pa.float32())
 
 
 @dataclass(frozen=True)
 class EmbedImage(Stage):
-    """Embed each picture: `image_embedding`, a unit vector.
+    """Embed each image: `image_embedding`, a unit vector.
 
-    Pictures are decoded at draft scale, with the shorter side no smaller than `side`; the engine squeezes or crops them
-    from there. A row whose picture cannot be decoded fails alone.
+    Images are decoded at draft scale, with the shorter side no smaller than `side`; the engine squeezes or crops them
+    from there. A row whose image cannot be decoded fails alone.
     """
 
     engine: ImageTextEmbedder
@@ -40,8 +40,8 @@ class EmbedImage(Stage):
     max_pixels: int = 64_000_000
     formats: tuple[Format, ...] = ALL_FORMATS
     decoded_bytes: int = 1 << 28
-    """How much decoded pictures may fill at a time, changing no result. On a GPU it should hold the engine's batches;
-    a picture has some 1.5 MB."""
+    """How much decoded images may fill at a time, changing no result. On a GPU it should hold the engine's batches;
+    an image has some 1.5 MB."""
 
     reads = ("image_hash",)
     writes = ("image_embedding",)
@@ -61,9 +61,9 @@ class EmbedImage(Stage):
 
     def __call__(self, images: pa.Table) -> pa.Table:
         outcomes: list[Any] = [None] * images.num_rows
-        waiting: list[tuple[Picture, list[int]]] = []
+        waiting: list[tuple[Pixels, list[int]]] = []
         held = 0
-        for shared in pictures_of(images):
+        for shared in images_of(images):
             decoded = shared.look(self.decode)
             if isinstance(decoded[0], Exception):
                 for i, error in zip(shared.rows, decoded, strict=True):
@@ -77,14 +77,14 @@ class EmbedImage(Stage):
         self.embed(waiting, outcomes)
         return with_vectors(images, "image_embedding", outcomes)
 
-    def decode(self, data: bytes) -> Picture:
-        """A picture's pixels, as the engine is given them."""
+    def decode(self, data: bytes) -> Pixels:
+        """An image's pixels, as the engine is given them."""
         return decode_image(data, max_pixels=self.max_pixels, draft_side=self.side, formats=self.formats)
 
-    def embed(self, pictures: Sequence[tuple[Picture, list[int]]], outcomes: list[Any]) -> None:
-        """Write the vector of each picture to the `outcomes` of its rows."""
-        vectors = self.engine.embed_images([picture for picture, _ in pictures]) if pictures else ()
-        for vector, (_, rows) in zip(vectors, pictures, strict=True):
+    def embed(self, images: Sequence[tuple[Pixels, list[int]]], outcomes: list[Any]) -> None:
+        """Write the vector of each image to the `outcomes` of its rows."""
+        vectors = self.engine.embed_images([image for image, _ in images]) if images else ()
+        for vector, (_, rows) in zip(vectors, images, strict=True):
             for i in rows:
                 outcomes[i] = vector
 
@@ -117,12 +117,12 @@ class EmbedText(Stage):
 
 @dataclass(frozen=True)
 class PairCheck(Stage):
-    """Reject pairs whose picture and text are too far apart in one checkpoint's space (LongCat-Flash-Omni, 3.1.2).
+    """Reject pairs whose image and text are too far apart in one checkpoint's space (LongCat-Flash-Omni, 3.1.2).
 
     `similarity` is the cosine of the two embeddings, `match_probability` SigLIP's sigma(exp(t') cos + b), null for a
     checkpoint without b. A limit means something for one `checkpoint` alone, so its id stands beside them.
 
-    The bar is low on purpose: it is to take captions of another picture, while one that says little, or says it oddly,
+    The bar is low on purpose: it is to take captions of another image, while one that says little, or says it oddly,
     keeps the data varied. For SigLIP ViT-B-16 (exp(t') about 117, b about -13) sigma passes a half only at a cosine of
     .11, which many good captions do not reach; .05 is a sigma of some .001. Other checkpoints need another limit: look
     at how `similarity` is spread before you set it.
@@ -182,10 +182,10 @@ class PairCheck(Stage):
 
 @dataclass(frozen=True)
 class JointEmbedding(Stage):
-    """One unit vector of a pair, from those of its picture and its text: `embedding`.
+    """One unit vector of a pair, from those of its image and its text: `embedding`.
 
     It is sqrt(w) image and sqrt(1 - w) text, one behind the other, w being `image_weight`. So the cosine of two pairs
-    is the weighted mean of the cosines of their pictures and of their texts.
+    is the weighted mean of the cosines of their images and of their texts.
     """
 
     image_weight: float = 0.5

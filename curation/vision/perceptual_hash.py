@@ -1,4 +1,4 @@
-"""A perceptual hash: 64 bits that stay nearly the same when a picture is scaled or compressed again.
+"""A perceptual hash: 64 bits that stay nearly the same when an image is scaled or compressed again.
 
 Scaling and brightness are Pillow's, in whole numbers; what follows is whole numbers too. So the bits are the same on
 every machine that decodes the same pixels.
@@ -16,10 +16,10 @@ Functions" (2010), section 3.2.1."""
 
 
 def perceptual_hash(grey: Image.Image) -> int:
-    """64 bits of a picture of brightness (mode `L`): which of its lowest frequencies are above their median.
+    """64 bits of an image of brightness (mode `L`): which of its lowest frequencies are above their median.
 
-    The picture is scaled to 32 x 32 cells, whatever its shape, and goes through a DCT-II, of which frequencies 1 to 8
-    on each axis are looked at. A picture of one brightness has hash 0. Bit 63 is the lowest frequency of both axes,
+    The image is scaled to 32 x 32 cells, whatever its shape, and goes through a DCT-II, of which frequencies 1 to 8
+    on each axis are looked at. An image of one brightness has hash 0. Bit 63 is the lowest frequency of both axes,
     then along the width.
     """
     # Scaled with a triangle: with a box, pixels on the border of a cell fall to one side, and fine patterns alias.

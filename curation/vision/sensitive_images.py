@@ -11,7 +11,7 @@ from curation.engines.image_safety import AnyImageSafety, OpenNsfw
 from curation.media.images import decode_image
 from curation.stage import Stage, reject
 from curation.vision.image_checks import ALL_FORMATS, Format
-from curation.vision.pictures import LOCATORS, measure_pictures
+from curation.vision.shared_images import LOCATORS, measure_images
 
 SCORED = {"sensitive_score": pa.float64()}
 
@@ -34,12 +34,12 @@ class SensitiveScore(Stage):
     costly = True
 
     def __call__(self, images: pa.Table) -> pa.Table:
-        return measure_pictures(images, SCORED, self.measure)
+        return measure_images(images, SCORED, self.measure)
 
     def measure(self, data: bytes) -> dict[str, Any]:
         """The score of one image."""
-        picture = decode_image(data, max_pixels=self.max_pixels, draft_side=self.side, formats=self.formats)
-        return {"sensitive_score": self.engine.score([picture])[0]}
+        image = decode_image(data, max_pixels=self.max_pixels, draft_side=self.side, formats=self.formats)
+        return {"sensitive_score": self.engine.score([image])[0]}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the tiny SigLIP sees of a picture and of a text; the same when it is trained and when it is asked."""
+"""What the tiny SigLIP sees of an image and of a text; the same when it is trained and when it is asked."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PIXELS = 64
-"""Side of the picture that it sees."""
+"""Side of the image that it sees."""
 CONTEXT = 32
 """Words of a text that it reads, and the start; what follows is not seen."""
 START, UNKNOWN, PAD = 2, 1, 0
@@ -17,14 +17,14 @@ FIRST_WORD = 3
 _WORD = re.compile(r"[^\W\d_]+")
 
 
-def seen(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A picture, RGB [height, width, 3], squeezed to [64, 64, 3] in [-1, 1], antialiased, whatever its aspect."""
+def seen(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """An image, RGB [height, width, 3], squeezed to [64, 64, 3] in [-1, 1], antialiased, whatever its aspect."""
     from PIL import Image
 
-    if picture.shape[:2] != (PIXELS, PIXELS):
-        resized = Image.fromarray(picture).resize((PIXELS, PIXELS), Image.Resampling.BILINEAR)
-        picture = np.asarray(resized)
-    return picture.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    if image.shape[:2] != (PIXELS, PIXELS):
+        resized = Image.fromarray(image).resize((PIXELS, PIXELS), Image.Resampling.BILINEAR)
+        image = np.asarray(resized)
+    return image.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def read(text: str, vocabulary: Mapping[str, int], context: int = CONTEXT) -> NDArray[np.int64]:

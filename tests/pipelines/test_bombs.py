@@ -1,0 +1,234 @@
+"""Files that are small on disk and large once they are read cost themselves, named; what lies beside them is kept.
+
+Memory is measured of a process of its own, and of those that it starts.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from benchmarks.bomb_files import BOMBS, good_file
+from curation.document_sources import DocumentSource, list_documents
+from curation.documents.reading import ReadDocuments
+from curation.errors import SourceError
+from curation.media.decoded import MAX_FILE_BYTES, MAX_ROW_BYTES, bounded_slices, row_bytes
+from curation.media.parquet_batches import parquet_batches, rows_at_once
+from curation.media.places import read_place
+from curation.pair_sources import PairSource, list_pairs
+from curation.runtime.chain import run_chain
+from curation.sources import Source, list_source
+from curation.vision.entries import read_entries
+
+ROOT = Path(__file__).parents[2]
+SLOT_BYTES = 2_000_000_000
+QUICK = (
+    *("dictionary", "nested_captions", "nested_deep", "runs", "views", "nulls"),
+    *("deep_json", "wide_json", "long_line", "quotes", "tar_members", "tar_holes", "tar_names", "tar_claim"),
+    *("html_nested", "html_attributes", "html_text", "document_dictionary", "document_nested", "document_runs"),
+    *("document_json", "document_deep"),
+)
+
+
+def read_one(name: str, folder: str) -> dict[str, Any]:
+    """The ledger of a bomb and a good file that are read together, and the most memory that it took."""
+    bomb, path = BOMBS[name], Path(folder)
+    bomb.write(path / bomb.file)
+    good_file(bomb.pipeline, path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if bomb.pipeline == "captions":
+        source = PairSource(path=folder)
+        listing = list_pairs(source)
+        ledger = run_chain("read", [read_entries(source)], listing, together="root").ledger
+    else:
+        listing = list_documents(DocumentSource(path=folder))
+        ledger = run_chain("read", [ReadDocuments()], listing, together="root").ledger
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"ledger": ledger.slice(0, 5000).to_pylist(), "made_first": before * 1024, "peak": peak * 1024}
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_bomb_costs_its_file_named_and_the_good_one_beside_it_is_kept(tmp_path: Path, name: str) -> None:
+    code = "import json, sys, test_bombs; print(json.dumps(test_bombs.read_one(*sys.argv[1:])))"
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code, name, str(tmp_path)]
+    done = subprocess.run(command, env=env, timeout=300, check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    found = json.loads(done.stdout)
+    assert found["peak"] < SLOT_BYTES
+    failed = [row for row in found["ledger"] if row["verdict"] == "failed"]
+    kept = [row for row in found["ledger"] if row["verdict"] == "kept" and row["kind"] == "entry"]
+    assert any(Path(row["uri"]).name.startswith("good") for row in kept)
+    if name == "html_attributes":  # it is a page like any other
+        assert not failed
+        return
+    assert failed and all(BOMBS[name].file in row["error"] for row in failed)
+    assert not any(BOMBS[name].file in row["uri"] for row in kept)
+    if name != "tar_names":
+        assert len(failed) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pipeline", ["captions", "documents", "speech"])
+def test_a_run_over_bombs_goes_on_and_keeps_what_is_good(tmp_path: Path, pipeline: str) -> None:
+    """The whole command, inline; each process of it takes 2 GB at most."""
+    from tests.support.small_corpus import speak_corpus
+    from tests.support.small_pairs import QUIET
+
+    folder, store = tmp_path / "in", tmp_path / "store"
+    folder.mkdir()
+    for name in ("dictionary", "nested_captions", "runs", "deep_json", "tar_holes", "png_pixels", "png_text"):
+        if BOMBS[name].pipeline == pipeline:
+            BOMBS[name].write(folder / BOMBS[name].file)
+    for name, bomb in BOMBS.items():
+        if bomb.pipeline == pipeline and pipeline != "captions":
+            BOMBS[name].write(folder / bomb.file)
+    sets = [f"source.path={folder}", "max_failed_share=1.0"]
+    if pipeline == "speech":
+        speak_corpus(folder)
+        sets += ["second_opinion={engine: sidecar}"]
+    else:
+        good_file(pipeline, folder)
+        sets += QUIET if pipeline == "captions" else ()
+    options = [word for one in sets for word in ("--set", one)]
+    command = [
+        sys.executable,
+        "-c",
+        "from dags.cli import main; main()",
+        "run",
+        f"{pipeline}-embedded",
+        *options,
+        "--store",
+        str(store),
+    ]
+    done = subprocess.Popen([*command, "--runner", "inline"], cwd=ROOT, stderr=subprocess.PIPE)
+    assert done.stderr
+    said = done.stderr.read().decode()
+    _, status, usage = os.wait4(done.pid, 0)
+    assert os.waitstatus_to_exitcode(status) in (0, 5), said  # 5: nothing was kept of what is left
+    assert "Traceback" not in said
+    assert usage.ru_maxrss * 1024 < SLOT_BYTES
+    for name in [file.name for file in folder.iterdir() if any(file.name == bomb.file for bomb in BOMBS.values())]:
+        assert name in said or name in ("html_attributes.html", "html_words.html"), name
+
+
+def test_a_file_that_unfolds_to_more_than_the_source_says_fails_and_a_larger_limit_reads_it(tmp_path: Path) -> None:
+    copies = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), pa.array(["x" * 10_000]))
+    pq.write_table(pa.table({"caption": copies, "image_path": ["good.png"] * 1000}), tmp_path / "copies.parquet")
+    good_file("captions", tmp_path)
+    for limit, verdict in ((1_000_000, "failed"), (20_000_000, "kept")):
+        source = PairSource(path=str(tmp_path / "copies.parquet"), max_decoded_bytes=limit)
+        listing = list_pairs(source)
+        outcome = run_chain("read", [read_entries(source)], listing, together="root")
+        assert {row["verdict"] for row in outcome.ledger.to_pylist() if row["kind"] != "listing" or limit < 2e6} == {
+            verdict
+        }
+
+
+def test_holes_of_a_file_do_not_count_as_what_it_has_on_disk(tmp_path: Path) -> None:
+    from curation.media.decoded import file_budget
+
+    with (tmp_path / "holes").open("wb") as file:
+        file.truncate(10**12)
+    assert file_budget(str(tmp_path / "holes"), MAX_FILE_BYTES, "").max_bytes == MAX_FILE_BYTES
+
+
+def test_one_image_of_many_copies_is_read_without_them(tmp_path: Path) -> None:
+    value = b"x" * 1_000_000
+    copies = pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), pa.array([value]))
+    path = str(tmp_path / "images.parquet")
+    pq.write_table(pa.table({"image": copies}), path, store_schema=False)
+    place = {"path": path, "format": "parquet", "offset": 700, "size": None, "column": "image"}
+    before = pa.total_allocated_bytes()
+    assert read_place(place) == value
+    assert pa.total_allocated_bytes() - before < 300_000_000
+
+
+def test_a_manifest_that_unfolds_too_far_is_named(tmp_path: Path) -> None:
+    copies = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000_000, pa.int32()), pa.array(["x" * 10_000]))
+    pq.write_table(pa.table({"path": copies}), tmp_path / "list.parquet", store_schema=False)
+    with pytest.raises(SourceError, match=r"list\.parquet: it unfolds to more than"):
+        list_source(Source(path=str(tmp_path / "list.parquet")))
+
+
+def test_a_packed_arrow_file_is_read_forwards_and_backwards(tmp_path: Path) -> None:
+    path = str(tmp_path / "packed.arrow")
+    batches = [pa.record_batch({"image": [bytes([n]) * 40_000_000]}) for n in range(6)]
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, batches[0].schema, options=options) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    place = {"path": path, "format": "arrow", "size": None, "column": "image"}
+    for row in (0, 5, 1, 4, 4, 0):
+        assert read_place(place | {"offset": row}) == bytes([row]) * 40_000_000
+
+
+VALUES = st.lists(st.one_of(st.none(), st.text(max_size=300)), min_size=1, max_size=60)
+
+
+@given(VALUES, st.integers(1, 20), st.integers(100, 5000), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_slices_are_all_rows_in_order_and_within_the_bound(
+    values: list[str | None], at_once: int, max_bytes: int, encoded: bool
+) -> None:
+    texts = pa.array(values, pa.string())
+    lists = pa.array([None if value is None else [value, value] for value in values], pa.list_(pa.string()))
+    columns = [texts.dictionary_encode() if encoded else texts, lists]
+    batch = pa.RecordBatch.from_arrays(columns, ["text", "list"])
+    slices = list(bounded_slices(batch, at_once, max_bytes))
+    assert [row for part, _ in slices for row in part.to_pylist()] == batch.to_pylist()
+    for part, size in slices:
+        assert 1 <= part.num_rows <= at_once
+        assert size <= max_bytes or part.num_rows == 1
+        written = sum(len(row["text"] or "") + sum(map(len, row["list"] or ())) for row in part.to_pylist())
+        assert size >= written
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array(["a", None, "x" * 100]),
+        pa.array(["a", None, "x" * 100], pa.string_view()),
+        pa.array(["a", None, "x" * 100]).dictionary_encode(),
+        pa.RunEndEncodedArray.from_arrays(pa.array([1, 2, 3], pa.int32()), pa.array(["a", None, "x" * 100])),
+    ],
+    ids=["plain", "view", "dictionary", "runs"],
+)
+def test_what_a_value_takes_does_not_depend_on_how_it_is_encoded(values: Any) -> None:
+    for sliced, sizes in ((values, (65, 64, 164)), (values.slice(1), (64, 164))):
+        found = np.asarray(row_bytes(sliced)).tolist()
+        assert all(0 <= size - least <= 1 for size, least in zip(found, sizes, strict=True))  # a null may count as one
+
+
+def test_ordinary_parquet_is_read_as_many_rows_at_once_as_before(tmp_path: Path) -> None:
+    path = str(tmp_path / "plain.parquet")
+    captions = [f"An old bridge stands beside the road at mile {n}." for n in range(100_000)]
+    pq.write_table(pa.table({"caption": captions, "language": ["en"] * len(captions)}), path)
+    with pq.ParquetFile(path) as file:
+        assert rows_at_once(file, path, 0, None, 1000, 1 << 26) == 1000
+        read = pa.Table.from_batches(list(parquet_batches(file, path, 0, None, 1000)))
+    assert pc.all(pc.equal(read["caption"], pa.chunked_array([captions]))).as_py()
+
+
+def test_a_row_of_a_list_that_is_too_large_is_named_and_its_neighbours_are_read(tmp_path: Path) -> None:
+    words = pa.DictionaryArray.from_arrays(pa.array([0] * 300_002, pa.int32()), pa.array(["x" * 1000]))
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 300_001, 300_002], pa.int32()), words)
+    table = pa.table(
+        {"texts": lists, "images": pa.ListArray.from_arrays(lists.offsets, pa.nulls(300_002, pa.string()))}
+    )
+    pq.write_table(table, tmp_path / "rows.parquet", store_schema=False)
+    listing = list_documents(DocumentSource(path=str(tmp_path / "rows.parquet")))
+    ledger = run_chain("read", [ReadDocuments()], listing, together="root").ledger.to_pylist()
+    (failed,) = [row for row in ledger if row["verdict"] == "failed"]
+    assert "rows.parquet:1: a row of 3" in failed["error"] and f"more than {MAX_ROW_BYTES}" in failed["error"]
+    assert sum(row["verdict"] == "kept" and row["kind"] == "entry" for row in ledger) == 2
