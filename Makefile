@@ -10,7 +10,7 @@ PYTEST ?= .venv/bin/python -m pytest -n 2 --dist loadfile
 
 DEMO_EXTRAS = speech,espeak,vision,documents
 ALL_EXTRAS = speech,espeak,japanese,vision,documents,lexicons,text-embedding,text-reading,chat,whisper,ctc,feed,dev
-# torchvision, which open-clip wants, keeps transformers from importing beside a torch that it was not built for.
+# torchvision, which open-clip requires, keeps transformers from importing beside a torch that it was not built for.
 LOCK_EXTRAS = $(ALL_EXTRAS),open-clip
 VENV = .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check

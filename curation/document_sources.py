@@ -86,7 +86,7 @@ def list_documents(source: DocumentSource, limit: int | None = None) -> pa.Table
         state = lru_cache(lambda folder: _state_of_images(folder, walk.roots))
         rows = [_row(file, root, source, state) | {"roots": walk.roots} for file, root in _files(source, walk)]
     except OSError as error:
-        raise SourceError(f"source.path: cannot look into {source.path}: {error.strerror}") from error
+        raise SourceError(f"source.path: cannot read {source.path}: {error.strerror}") from error
     if not rows:
         skipped = f"; skipped: {skipped_text(walk.skipped)}" if walk.skipped.total() else ""
         raise SourceError(f"source.path: no documents in {source.path}; known are {' '.join(FORMATS)}{skipped}")
@@ -140,7 +140,7 @@ def _matches(root: Path, pattern: Path, walk: Walk) -> Iterator[Path]:
             if walk.may_read(str(file)):
                 yield file
     except ValueError as error:
-        raise SourceError(f"source.path: {root / pattern} is no glob that can be read: {error}") from error
+        raise SourceError(f"source.path: {root / pattern} is not a glob that can be read: {error}") from error
 
 
 def _state_of_images(folder: str, roots: tuple[str, ...]) -> str | None:

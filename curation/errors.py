@@ -1,26 +1,26 @@
-"""The few errors that a user meets. Each says what, where, and what to do about it."""
+"""The few errors that a user meets. Each says what happened, where, and what to do."""
 
 
 class CurateError(Exception):
-    """Any error that is ours to explain. The command prints its message alone, without a traceback."""
+    """An error that the command explains: it prints the message, without a traceback."""
 
     exit_code = 1
 
 
 class RecipeError(CurateError):
-    """A recipe, or a `--set`, that cannot be meant. The message names the key."""
+    """A recipe, or a `--set`, is invalid. The message names the key."""
 
     exit_code = 2
 
 
 class SourceError(CurateError):
-    """The source of a run cannot be listed: nothing there, or nothing that can be read."""
+    """The source of a run cannot be listed: it is missing, or holds nothing that can be read."""
 
     exit_code = 2
 
 
 class EngineMissing(CurateError):
-    """An engine needs a package or weights that are not here. The message is the way to get them."""
+    """An engine requires a package or weights that are missing. The message says how to get them."""
 
     exit_code = 3
 
@@ -33,7 +33,7 @@ class ResourceMissing(EngineMissing):
 
 
 class LanguageUnsupported(CurateError):
-    """A text's language needs a package that is not here. It fails that row alone; the message is the way to get it."""
+    """A text's language requires a package that is missing. Only that row fails; the message says how to get it."""
 
 
 class LicenceRefused(CurateError):
@@ -43,19 +43,19 @@ class LicenceRefused(CurateError):
 
 
 class StoreError(CurateError):
-    """The store cannot be read or written: no space, no permission, a missing or damaged object."""
+    """The store cannot be read or written: no space, no permission, or a missing or damaged object."""
 
     exit_code = 4
 
 
 class RunFailed(CurateError):
-    """A run that ended, or was ended, without a result that can be trusted."""
+    """A run ended without a result that can be trusted."""
 
     exit_code = 5
 
 
 class MediaError(CurateError):
-    """A file, or a span of it, cannot be decoded. The message names the file; it fails that row alone.
+    """A file, or a span of it, cannot be decoded. The message names the file; only that row fails.
 
     Attributes:
         samples: how many samples cannot be read for it, where that is known and not one.

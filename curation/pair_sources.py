@@ -92,14 +92,14 @@ def list_pairs(source: PairSource, limit: int | None = None) -> pa.Table:
     if not source.path:
         raise SourceError("source.path is empty; give a folder, a glob or a file: --set source.path=/data/pairs")
     if source.image_folder is not None and not Path(source.image_folder).expanduser().is_dir():
-        raise SourceError(f"source.image_folder: there is no folder {source.image_folder}")
+        raise SourceError(f"source.image_folder: folder {source.image_folder} not found")
     try:
         walk = Walk(allowed_roots(_root(Path(source.path).expanduser().absolute()), _more_roots(source)))
         states = _States(source, walk.roots)
         found = {path: (name, format_) for path, name, format_ in _files(source, walk)}
         rows = [_row(source, path, name, format_, states, walk) for path, (name, format_) in found.items()]
     except OSError as error:
-        raise SourceError(f"source.path: cannot look into {source.path}: {error.strerror}") from error
+        raise SourceError(f"source.path: cannot read {source.path}: {error.strerror}") from error
     known = " ".join((*FORMATS, "and folders of images with .txt or .json beside them"))
     if not rows:
         skipped = f"; skipped: {skipped_text(walk.skipped)}" if walk.skipped.total() else ""
@@ -143,7 +143,7 @@ def _files(source: PairSource, walk: Walk) -> Iterator[Found]:
             elif walk.may_read(str(match)):
                 yield from _one(match, match.relative_to(root).as_posix(), walk)
     else:
-        raise SourceError(f"source.path: there is no {source.path}")
+        raise SourceError(f"source.path: {source.path} not found")
 
 
 def _one(path: Path, name: str, walk: Walk) -> Iterator[Found]:
@@ -157,7 +157,7 @@ def _matches(root: Path, pattern: Path) -> Iterator[Path]:
     try:
         yield from root.glob(str(pattern))
     except (ValueError, NotImplementedError) as error:
-        raise SourceError(f"source.path: {root / pattern} is no glob that can be read: {error}") from error
+        raise SourceError(f"source.path: {root / pattern} is not a glob that can be read: {error}") from error
 
 
 def _below(source: PairSource, walk: Walk, folder: Path, root: Path) -> Iterator[Found]:

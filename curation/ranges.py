@@ -14,7 +14,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 def check(holds: bool, complaint: str) -> None:
-    """Refuse values that cannot be meant together.
+    """Refuse values that contradict each other.
 
     Args:
         complaint: begins with the key in the recipe, and has its value.

@@ -49,7 +49,7 @@ class Source:
         roots: folders into which links of the source may lead, besides its own.
         language: ISO 639-1 code of recordings that do not say otherwise.
         licence, consent: likewise; carried to the ledger and the card.
-        channel: the channel to hear, from 0; None is the mean of all.
+        channel: the channel to use, from 0; None is the mean of all.
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
@@ -80,7 +80,7 @@ def list_source(source: Source, limit: int | None = None) -> pa.Table:
         for row in (_row(_as_text(file), source) for file in _files(source, walk)):
             once.setdefault(row["row_id"], row)
     except OSError as error:
-        raise SourceError(f"source.path: cannot look into {source.path}: {error.strerror}") from error
+        raise SourceError(f"source.path: cannot read {source.path}: {error.strerror}") from error
     rows = list(once.values())
     if not rows:
         skipped = f"; skipped: {skipped_text(walk.skipped)}" if walk.skipped.total() else ""
@@ -143,7 +143,7 @@ def _matches(root: Path, pattern: Path, walk: Walk) -> Iterator[Path]:
             if walk.may_read(str(file)):
                 yield file
     except ValueError as error:
-        raise SourceError(f"source.path: {root / pattern} is no glob that can be read: {error}") from error
+        raise SourceError(f"source.path: {root / pattern} is not a glob that can be read: {error}") from error
 
 
 def _file_names(folder: Path) -> list[str]:
@@ -152,7 +152,7 @@ def _file_names(folder: Path) -> list[str]:
 
 
 def _manifest(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a manifest; one that cannot be meant becomes a row with an `error`, which fails at the scan."""
+    """Rows of a manifest; an invalid one becomes a row with an `error`, which fails at the scan."""
     for number, record in _records(path):
         where = f"{path}:{number}"
         if isinstance(record, str):
@@ -180,7 +180,7 @@ def _manifest(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _unmeant(record: dict[str, Any]) -> str | None:
-    """Why a manifest's row cannot be meant, if so."""
+    """Why a manifest's row is invalid, if it is."""
     if not isinstance(record.get("path") or record.get("uri"), str):
         return "no `path`"
     if not isinstance(record.get("sidecar") or "", str):

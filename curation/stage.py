@@ -1,7 +1,7 @@
 """A stage: one step of a pipeline, from an Arrow table of rows to an Arrow table of rows.
 
 A stage measures (adds columns), decides (marks rows with a verdict), explodes rows to children, or merges them to
-one. It never drops a row: what it does not want it marks, and the chain (`runtime.chain`) takes marked rows out of
+one. It never drops a row: what it rejects it marks, and the chain (`runtime.chain`) takes marked rows out of
 the stages that follow and into the ledger.
 """
 

@@ -64,7 +64,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Turns raw media into versioned training shards, and answers for every sample.",
+    help="Turn raw media into versioned training shards, and explain every sample.",
 )
 
 
@@ -75,20 +75,20 @@ class RunnerName(StrEnum):
     inline = "inline"
 
 
-RecipeArgument = Annotated[str, typer.Argument(help="A recipe's name, or a .yaml file.")]
-SetOption = Annotated[list[str], typer.Option("--set", help="Set a key: --set source.path=/data. May be repeated.")]
+RecipeArgument = Annotated[str, typer.Argument(help="Name of a recipe, or a .yaml file.")]
+SetOption = Annotated[list[str], typer.Option("--set", help="Set a key, as in --set source.path=/data. Repeatable.")]
 StoreOption = Annotated[str, typer.Option("--store", envvar="CURATE_STORE", help="Folder or URL of the store.")]
 LimitOption = Annotated[
     int | None,
     typer.Option("--limit", min=1, help="A first look: so many source rows (recordings, pairs, documents) in all."),
 ]
-DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Which dataset, if the store has several.")]
-VersionOption = Annotated[int | None, typer.Option("--version", help="Which version; the newest by default.")]
+DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Dataset, if the store has several.")]
+VersionOption = Annotated[int | None, typer.Option("--version", help="Version; default: the newest.")]
 
 
 @app.command()
 def plan(recipe: RecipeArgument, set_: SetOption = [], store: StoreOption = "store", limit: LimitOption = None) -> None:  # noqa: B006
-    """Show the nodes of a run, what is done already, engines and licences. Opens no media."""
+    """Show the nodes of a run, completed units, engines and licences. Opens no media."""
     job = read_job(recipe, set_, limit)
     problems = [reason for _, reason in missing_engines(job)] + refused_licences(job)
     run = Run(job.pipeline, _opened(store))
@@ -116,7 +116,7 @@ def print_plan(run: Run, dataset: str, store: str) -> None:
         elif isinstance(planned.node, Pinned):
             lines.append((planned.node.name, "pinned", "", f"version {planned.node.version}"))
         elif planned.done is None or planned.todo is None:
-            lines.append((planned.node.name, "?", "?", "known when the nodes before it are done"))
+            lines.append((planned.node.name, "?", "?", "known once the nodes before it are completed"))
         else:
             rows = sum(task.rows for task in planned.todo)
             lines.append((planned.node.name, len(planned.done), len(planned.todo), rows))
@@ -133,20 +133,20 @@ def run(
     set_: SetOption = [],  # noqa: B006
     store: StoreOption = "store",
     limit: LimitOption = None,
-    runner: Annotated[RunnerName, typer.Option(help="ray, or inline: in this process.")] = RunnerName.ray,
-    workers: Annotated[int | None, typer.Option(min=1, help="Slots; one per CPU by default.")] = None,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs, or a share of one, that each slot asks for.")] = 0.0,
+    runner: Annotated[RunnerName, typer.Option(help="ray, or inline (in this process).")] = RunnerName.ray,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker slots; default: one per CPU.")] = None,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs per slot; may be a fraction.")] = 0.0,
     address: Annotated[
-        str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; local by default.")
+        str | None, typer.Option(envvar="RAY_ADDRESS", help="Address of a Ray cluster; default: start Ray locally.")
     ] = None,
-    unit_timeout_s: Annotated[float, typer.Option(min=1, help="A unit that takes longer counts as dead.")] = 3600.0,
+    unit_timeout_s: Annotated[float, typer.Option(min=1, help="Seconds after which a unit counts as dead.")] = 3600.0,
     memory_gb: Annotated[
         float | None,
         typer.Option(min=0.3, help="Memory that a unit may hold; by default 2 without engines, else a slot's share."),
     ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do units with failed rows again.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Retry units that have failed rows.")] = False,
 ) -> None:
-    """Run a recipe to a version. What is done is not done again."""
+    """Run a recipe to a version. Completed units are skipped."""
     job = read_job(recipe, set_, limit)
     memory = None if memory_gb is None else int(memory_gb * 1e9)
     chosen: Runner = InlineRunner(unit_timeout_s, MemoryLimits(memory))
@@ -171,7 +171,7 @@ def run(
 
 @app.command()
 def status(store: StoreOption = "store") -> None:
-    """List the versions of a store, and the runs."""
+    """List the versions and runs of a store."""
     opened = _existing(store)
     names = datasets(opened)
     print_versions([read_version(opened, name, n) for name in names for n in version_numbers(opened, name)])
@@ -186,7 +186,7 @@ def verify(
     version: VersionOption = None,
     all_: Annotated[bool, typer.Option("--all", help=f"List all damage, not the first {MOST_LINES} lines.")] = False,
 ) -> None:
-    """Read everything that a version lists and compare it with its hashes; damage is told by the sample."""
+    """Read everything that a version lists and check its hashes. Damage is reported by sample."""
     opened = _existing(store)
     chosen = _version(opened, dataset, version)
     results = [found for _, found in verified(opened, chosen)]
@@ -201,14 +201,14 @@ def verify(
 
 @app.command()
 def audit(
-    sql: Annotated[str | None, typer.Argument(help="A question; views are listed without one.")] = None,
-    why: Annotated[str | None, typer.Option(help="Tell everything that was decided about this row.")] = None,
+    sql: Annotated[str | None, typer.Argument(help="SQL; omit to list views.")] = None,
+    why: Annotated[str | None, typer.Option(help="Show every decision about this row.")] = None,
     store: StoreOption = "store",
     dataset: DatasetOption = None,
     version: VersionOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Ask a version in SQL, or why a row is in it or not."""
+    """Query a version with SQL, or show why a row is in it or not."""
     opened = _existing(store)
     chosen = _version(opened, dataset, version)
     connection = open_views(opened, chosen)
@@ -226,22 +226,22 @@ def audit(
         return
     print_rows(rows)
     if known:
-        print_table(("of this row", "is"), known.items())
+        print_table(("column", "value"), known.items())
 
 
 @app.command()
 def sheet(
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("sheet.png"),
-    per_reason: Annotated[int, typer.Option(min=1, help="Images of each verdict and reason.")] = 8,
+    per_reason: Annotated[int, typer.Option(min=1, help="Images per verdict and reason.")] = 8,
     columns: Annotated[int, typer.Option(min=1, max=40)] = 8,
     store: StoreOption = "store",
     dataset: DatasetOption = None,
     version: VersionOption = None,
 ) -> None:
-    """Draw a contact sheet: some images that were kept, and some of every reason why others were not."""
+    """Draw a contact sheet: some of the kept images, and some of each reason for which others were not kept."""
     _writable(out, "--out")
     if out.exists() and not (out.is_file() and out.read_bytes()[:4] in (b"", b"\x89PNG")):
-        raise RecipeError(f"--out: {out} is there, and no PNG; it is not overwritten")
+        raise RecipeError(f"--out: {out} already exists and is not a PNG; it is not overwritten")
     opened = _existing(store)
     chosen = _version(opened, dataset, version)
     shown = groups(open_views(opened, chosen), chosen, per_reason)
@@ -256,19 +256,19 @@ def sheet(
 
 @app.command()
 def withdraw(
-    source: Annotated[str | None, typer.Option(help="A file, as the ledger's uri has it, or a url.")] = None,
-    id_: Annotated[str | None, typer.Option("--id", help="One row.")] = None,
+    source: Annotated[str | None, typer.Option(help="A file (its uri in the ledger), or a URL.")] = None,
+    id_: Annotated[str | None, typer.Option("--id", help="A row id.")] = None,
     store: StoreOption = "store",
     dataset: DatasetOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell how much it is.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Dry run: report what would be withdrawn.")] = False,
 ) -> None:
-    """Make a version without a source, or a row, and all that was made of it. No run brings it back."""
+    """Make a version without a source or a row, and without everything made from it. No later run brings it back."""
     if (source is None) == (id_ is None):
-        raise RecipeError("give --source URI or --id ROW, one of them")
+        raise RecipeError("give either --source URI or --id ROW")
     opened = _existing(store)
     chosen = _version(opened, dataset, None)
     found = find_withdrawal(open_views(opened, chosen), chosen, source=source, row_id=id_)
-    say(f"{chosen.name}: {len(found.seeds)} rows, and {len(found.ids) - len(found.seeds)} that were made of them")
+    say(f"{chosen.name}: {len(found.seeds)} rows, and {len(found.ids) - len(found.seeds)} made from them")
     if dry_run:
         return
     with run_lease(opened, ["parts"], say) as lease:
@@ -278,31 +278,33 @@ def withdraw(
         say(f"changed: {path}")
     say(f"new version {version.name}: {_opened(store).root}/{version.name}")
     earlier = ", ".join(str(n) for n in version_numbers(opened, chosen.dataset) if n < version.number)
-    say(f"still in versions {earlier}: `curate drop --version N` ends one, then `curate gc --delete` frees its parts")
+    say(f"still in versions {earlier}: `curate drop --version N` deletes one, `curate gc --delete` its parts")
 
 
 @app.command()
 def drop(
-    version: Annotated[int, typer.Option("--version", help="Which version; never the newest.")],
+    version: Annotated[int, typer.Option("--version", help="Version to delete; never the newest.")],
     store: StoreOption = "store",
     dataset: DatasetOption = None,
 ) -> None:
-    """End a version: its manifest and its folder go. Parts that no other version lists are then garbage."""
+    """Delete a version: its manifest and its folder. Parts that no other version lists become garbage."""
     opened = _existing(store)
     chosen = _version(opened, dataset, version)
     if version == version_numbers(opened, chosen.dataset)[-1]:
-        raise RecipeError(f"{chosen.name} is the newest version, which later runs compare with")
+        raise RecipeError(f"{chosen.name} is the newest version, which later runs build on; it cannot be deleted")
     end_version(opened, chosen)
-    say(f"{chosen.name} has ended")
+    say(f"{chosen.name} deleted")
 
 
 @app.command()
 def gc(
     store: StoreOption = "store",
-    older_than_h: Annotated[float, typer.Option(min=0, help="Spare what was put since; a run may be using it.")] = 24.0,
-    delete: Annotated[bool, typer.Option("--delete", help="Remove it; without, only tell.")] = False,
+    older_than_h: Annotated[
+        float, typer.Option(min=0, help="Keep objects newer than this; a run may use them.")
+    ] = 24.0,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them; default: report only.")] = False,
 ) -> None:
-    """Tell, or remove, the parts that no version lists."""
+    """Report, or delete, parts that no version lists."""
     opened = _existing(store)
     if delete:
         found, holders = collect(opened, older_than_h * 3600)
@@ -317,11 +319,11 @@ def gc(
 
 @app.command()
 def lexicon(
-    out: Annotated[Path, typer.Argument(help="The lexicon to write: a .parquet file.")],
+    out: Annotated[Path, typer.Argument(help="The .parquet file to write.")],
     package: Annotated[list[str], typer.Option(help="jieba, or wordfreq=en,es,de. May be repeated.")] = [],  # noqa: B006
-    words: Annotated[list[str], typer.Option(help="LANG=FILE: one word or phrase a line.")] = [],  # noqa: B006
-    titles: Annotated[list[str], typer.Option(help="LANG=FILE: a dump of Wikipedia's titles.")] = [],  # noqa: B006
-    vocabulary: Annotated[list[str], typer.Option(help="LANG=DIR: a spaCy pipeline's folder.")] = [],  # noqa: B006
+    words: Annotated[list[str], typer.Option(help="LANG=FILE: one word or phrase per line.")] = [],  # noqa: B006
+    titles: Annotated[list[str], typer.Option(help="LANG=FILE: a dump of Wikipedia titles.")] = [],  # noqa: B006
+    vocabulary: Annotated[list[str], typer.Option(help="LANG=DIR: the folder of a spaCy pipeline.")] = [],  # noqa: B006
     starter: Annotated[bool, typer.Option("--starter", help="With the built-in starter lexicon.")] = False,
     inflect: Annotated[bool, typer.Option("--inflect", help="Add inflected forms by simplemma's tables.")] = False,
     licence: Annotated[str, typer.Option(help="Licence of your lists (SPDX), recorded with them.")] = "",
@@ -355,24 +357,24 @@ def lexicon(
 
 @app.command()
 def prove(
-    pipeline: Annotated[str, typer.Argument(help="Which pipeline: speech, captions, documents.")],
+    pipeline: Annotated[str, typer.Argument(help="Pipeline: speech, captions, or documents.")],
     store: StoreOption = "store",
-    corpus: Annotated[Path | None, typer.Option(help="A corpus that you bring, with its truth.")] = None,
-    seed: Annotated[int, typer.Option(help="Of a corpus that is made.")] = 0,
+    corpus: Annotated[Path | None, typer.Option(help="A corpus of your own, with its truth.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the generated corpus.")] = 0,
     size: Annotated[
         float | None,
-        typer.Option("--size", "--hours", min=0.01, help="Of a corpus that is made: hours, pairs, documents."),
+        typer.Option("--size", "--hours", min=0.01, help="Size of the generated corpus: hours, pairs, or documents."),
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="Another recipe than the embedded engines'.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Another recipe; default: that of the embedded engines.")] = None,
     set_: SetOption = [],  # noqa: B006
-    runner: Annotated[RunnerName, typer.Option(help="ray, or inline: in this process.")] = RunnerName.ray,
-    workers: Annotated[int | None, typer.Option(min=1, help="Slots; one per CPU by default.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
+    runner: Annotated[RunnerName, typer.Option(help="ray, or inline (in this process).")] = RunnerName.ray,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker slots; default: one per CPU.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Run a pipeline on a corpus whose truth is known, and score what it kept and dropped."""
+    """Run a pipeline on a corpus of known truth, and score what it kept and dropped."""
     proof = proof_of(pipeline)
     if corpus is not None and not proof.is_there(corpus):
-        raise SourceError(f"--corpus {corpus} holds no truth; docs/proving.md tells its format")
+        raise SourceError(f"--corpus {corpus} has no truth; docs/proving.md describes its format")
     much = proof.size if size is None else size
     folder = corpus or Path(_opened(store).local_path(f"corpora/{pipeline}-{seed}-{much:g}"))
     if not as_json and not proof.is_there(folder):
@@ -438,7 +440,7 @@ def _version(store: Store, dataset: str | None, number: int | None) -> Version:
     if dataset is None:
         names = [name for name in names if not name.endswith(PROOF)] or names
         if not names:
-            raise StoreError(f"{store.root} has no dataset yet; `curate run … --store {store.root}` makes one")
+            raise StoreError(f"{store.root} has no dataset yet; `curate run ... --store {store.root}` makes one")
         if len(names) > 1:
             raise RecipeError(f"{store.root} has the datasets {', '.join(names)}; choose with --dataset")
     return read_version(store, dataset or names[0], number)
@@ -458,7 +460,7 @@ def _opened(store: str) -> Store:
 def _existing(store: str) -> Store:
     opened = _opened(store)
     if opened.is_local and not Path(opened.root).is_dir():
-        raise StoreError(f"there is no store at {opened.root}")
+        raise StoreError(f"no store at {opened.root}")
     return opened
 
 

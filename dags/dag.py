@@ -63,7 +63,7 @@ def read_job(name: str, sets: Sequence[str] = (), limit: int | None = None) -> J
     value = read_recipe(name, sets)
     kind = PIPELINES.get(str(value.get("pipeline")))
     if kind is None:
-        raise RecipeError(f"recipe {name}: pipeline: {value.get('pipeline')!r} is none of {', '.join(PIPELINES)}")
+        raise RecipeError(f"recipe {name}: pipeline: {value.get('pipeline')!r} is not one of {', '.join(PIPELINES)}")
     recipe = check_recipe(kind.recipe, value, name)
     pipeline = replace(kind.build(recipe, limit), resources=tuple(resources_of(recipe)))
     job = Job(name, recipe, pipeline, limit)

@@ -40,12 +40,12 @@ def main() -> None:
             row_id = _step(console, pipeline, title, [row_id if word == "ROW" else word for word in command]) or row_id
     console.rule("[bold]Where to look", align="left")
     for place, what in (
-        (f"{STORE}/speech/<version>/README.md", "a dataset card, with how to load the shards"),
-        (f"{STORE}/speech/<version>/interleaved", "speech and text, cut and masked (WebDataset tars)"),
-        (f"{STORE}/captions/<version>/jpg", "images, byte for byte as they came, with their texts"),
+        (f"{STORE}/speech/<version>/README.md", "the dataset card, with code that loads the shards"),
+        (f"{STORE}/speech/<version>/interleaved", "speech and text, interleaved and masked (WebDataset tars)"),
+        (f"{STORE}/captions/<version>/jpg", "images, byte for byte as in the source, with their texts"),
         (f"{STORE}/documents/<version>/documents", "documents in order, with their images"),
-        (f"{FOLDER}/sheet.png", "images that were kept, and some of every reason why others were not"),
-        (f"{FOLDER}/<pipeline>-corpus/truth.jsonl", "what is true of a corpus"),
+        (f"{FOLDER}/sheet.png", "kept images, and some of each reason for which others were not kept"),
+        (f"{FOLDER}/<pipeline>-corpus/truth.jsonl", "the truth of a corpus"),
     ):
         console.print(f"{place:44} {what}", highlight=False, soft_wrap=True)
     console.print(f"The demo took {(time.monotonic() - started) / 60:.1f} minutes.")
@@ -57,16 +57,16 @@ def speech(recipe: list[str], corpus: Path) -> list[Step]:
     return [
         ("What would run, on which engines?", ["plan", *recipe]),
         ("A first look: two recordings through everything.", ["run", *recipe, "--limit", "2"]),
-        ("All of them; what the first look computed is found again.", ["run", *recipe]),
+        ("All of them; what the first look computed is reused.", ["run", *recipe]),
         (
-            "A stricter limit: decided again, nothing is transcribed again.",
+            "A stricter threshold: rows are decided again, nothing is transcribed again.",
             ["run", *recipe, "--set", "cross_check.max_unmatched_share=0.05"],
         ),
         ("Why are rows in, or out?", ["audit", REASONS]),
-        ("One that is out:", ["audit", one]),
-        ("And the whole story of it:", ["audit", "--why", "ROW"]),
+        ("One that was rejected:", ["audit", one]),
+        ("Every decision about it:", ["audit", "--why", "ROW"]),
         ("Is every byte as it was written?", ["verify"]),
-        ("How much of what was planted was found?", ["prove", "speech", "--corpus", str(corpus)]),
+        ("How many of the planted faults were found?", ["prove", "speech", "--corpus", str(corpus)]),
     ]
 
 
@@ -76,17 +76,17 @@ def captions(recipe: list[str], corpus: Path) -> list[Step]:
     balance = f"select {counts} from concept_balance order by count desc limit 8"
     one = "select row_id from packed order by row_id limit 1"
     return [
-        ("Tars of images and texts, with faults, copies and a long tail.", ["run", *recipe]),
+        ("Tars of images and texts, with faults, duplicates and a long tail.", ["run", *recipe]),
         (
-            "A stricter limit: decided again, no image is embedded again.",
+            "A stricter threshold: pairs are decided again, no image is embedded again.",
             ["run", *recipe, "--set", "pair_check.min_cosine=0.2"],
         ),
         ("Why are pairs in, or out?", ["audit", REASONS]),
         ("Common concepts shrink, rare ones stay:", ["audit", balance]),
-        ("A look at what was kept, and at what was not:", ["sheet", "--out", str(FOLDER / "sheet.png")]),
-        ("Somebody asks for an image to be taken out:", ["audit", one]),
-        ("It goes, with all that was made of it, and stays out; nothing is computed.", ["withdraw", "--id", "ROW"]),
-        ("How much of what was planted was found?", ["prove", "captions", "--corpus", str(corpus)]),
+        ("What was kept, and what was not:", ["sheet", "--out", str(FOLDER / "sheet.png")]),
+        ("Somebody asks for an image to be removed:", ["audit", one]),
+        ("It goes with everything made from it, and stays out; nothing is computed.", ["withdraw", "--id", "ROW"]),
+        ("How many of the planted faults were found?", ["prove", "captions", "--corpus", str(corpus)]),
     ]
 
 
@@ -94,8 +94,8 @@ def documents(recipe: list[str], corpus: Path) -> list[Step]:
     """Interleaved documents, paired and pruned."""
     return [
         ("Pages and lists of texts and images.", ["run", *recipe]),
-        ("What was taken out of documents, and why?", ["audit", REASONS]),
-        ("How much of what was planted was found?", ["prove", "documents", "--corpus", str(corpus)]),
+        ("What was removed from documents, and why?", ["audit", REASONS]),
+        ("How many of the planted faults were found?", ["prove", "documents", "--corpus", str(corpus)]),
         ("All versions:", ["status"]),
     ]
 

@@ -110,7 +110,7 @@ def print_versions(versions: Sequence[Version]) -> None:
 
 def print_runs(dataset: str, records: Sequence[RunRecord]) -> None:
     """Runs with how they ended."""
-    going = "going on, or killed: run it again to go on"
+    going = "running or killed; run it again to continue"
     rows = [(f"{dataset} {r.number}", r.recipe, r.began, r.ended, r.outcome or going) for r in records]
     print_table(("run", "recipe", "began", "ended", "outcome"), rows)
 

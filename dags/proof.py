@@ -72,7 +72,7 @@ class Proof:
         if self.is_there(folder):
             return
         if folder.exists() and any(folder.iterdir()):
-            raise SourceError(f"{folder} has no {TRUTH_FILE}: no corpus, or one that was not finished; delete it")
+            raise SourceError(f"{folder} has no {TRUTH_FILE}: not a corpus, or an unfinished one; delete it")
         self.make(folder, seed, self.size if size is None else size)
 
     def score(self, folder: Path, views: duckdb.DuckDBPyConnection) -> Result:
@@ -136,5 +136,5 @@ def proof_of(pipeline: str) -> Proof:
         RecipeError: there is none of that name.
     """
     if pipeline not in PROOFS:
-        raise RecipeError(f"no proof for {pipeline!r}: there is one for {', '.join(PROOFS)}")
+        raise RecipeError(f"no proof for {pipeline!r}; choose one of {', '.join(PROOFS)}")
     return PROOFS[pipeline]

@@ -102,7 +102,7 @@ class Concepts(BaseModel):
 
 
 class Work(BaseModel):
-    """How much one unit of work is. A unit is what a kill can cost, and should take about a minute."""
+    """Size of one unit of work. A unit is what a kill can cost, and should take about a minute."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -156,10 +156,10 @@ class CaptionsRecipe(Recipe):
         if self.decontaminate:
             self.decontaminate.require("text", "image")
         embedded = self.embedder is not None or self.text_embedder is not None
-        check(self.clusters is None or embedded, "clusters: wants an embedder or a text_embedder; or set it to null")
+        check(self.clusters is None or embedded, "clusters: requires an embedder or a text_embedder; or set it to null")
         for name in ("semantic", "resampling", "density"):
             given = getattr(self, name) is not None
-            check(not given or self.clusters is not None, f"{name}: wants clusters; or set it to null")
+            check(not given or self.clusters is not None, f"{name}: requires clusters; or set it to null")
         return self
 
 
@@ -209,7 +209,7 @@ def captions(recipe: CaptionsRecipe, limit: int | None = None) -> Pipeline:
             steps.reduce("rates", recipe.resampling)
             steps.then(Resample(recipe.seed), joins=("rates",))
     if recipe.concepts:
-        # Concepts that everyone photographs shrink to t; rare ones stay whole.
+        # Very common concepts are thinned to t; rare ones stay whole.
         steps.map("resampled", choose)
         lexicon, limits, seed = recipe.concepts.lexicon, recipe.concepts.limits, recipe.concepts.seed
         steps.reduce("concepts", KeepProbability(lexicon, limits), joins=("concept_coverage",))
@@ -287,7 +287,7 @@ def concepts(recipe: CaptionsRecipe, asked: Concepts, *columns: str) -> list[Sta
 
 
 def scores(recipe: CaptionsRecipe) -> tuple[str, ...]:
-    """Columns that tell of a sample's worth, as far as the recipe makes them."""
+    """Columns that say what a sample is worth, as far as the recipe makes them."""
     matched = ("similarity", "match_probability", "checkpoint") if recipe.embedder else ()
     clustered = ("cluster", "centroid_cosine") if recipe.clusters else ()
     named = ("concepts",) if recipe.concepts else ()

@@ -84,7 +84,7 @@ class TextChecks(BaseModel):
 
 
 class Repeats(BaseModel):
-    """What comes again goes; null switches one off."""
+    """Duplicates that are rejected; null switches a rule off."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -108,7 +108,7 @@ class WhatIsLeft(BaseModel):
 
 
 class Work(BaseModel):
-    """How much one unit of work is. A unit is what a kill can cost, and should take about a minute."""
+    """Size of one unit of work. A unit is what a kill can cost, and should take about a minute."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -156,9 +156,9 @@ class DocumentsRecipe(Recipe):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        check(self.density is None or self.clusters is not None, "density: wants clusters; or set it to null")
+        check(self.density is None or self.clusters is not None, "density: requires clusters; or set it to null")
         strange = sorted(set(self.density.score_weights) - set(SCORES)) if self.density else []
-        check(not strange, f"density.score_weights: {', '.join(strange)} is none of {', '.join(SCORES)}")
+        check(not strange, f"density.score_weights: {', '.join(strange)} is not one of {', '.join(SCORES)}")
         if self.decontaminate:
             self.decontaminate.require("text", "image")
         return self
@@ -193,7 +193,7 @@ def documents(recipe: DocumentsRecipe, limit: int | None = None) -> Pipeline:
         steps.reduce("spread", ImageSpread(recipe.repeats.image_distance, recipe.repeats.image_colour_distance))
         steps.then(*only(IMAGE, [recipe.repeats.images]), joins=("spread",))
 
-    # Each image is paired with the segment of a text that tells most of it, or goes.
+    # Each image is paired with the segment of a text that describes it best, or rejected.
     steps.then(*pairs(recipe))
     steps.map("paired", Unit(target=work.pair_nodes, together="root"))
 
@@ -276,7 +276,7 @@ def only(kind: str, stages: Iterable[Stage]) -> list[Stage]:
 
 
 def scores(recipe: DocumentsRecipe) -> tuple[str, ...]:
-    """Columns that tell of a document's worth, as far as the recipe makes them."""
+    """Columns that say what a document is worth, as far as the recipe makes them."""
     clustered = ("cluster", "centroid_cosine") if recipe.clusters and recipe.embedder else ()
     pruned = ("density_score",) if recipe.density and recipe.embedder else ()
     return (*SCORES, *clustered, *pruned)

@@ -45,7 +45,7 @@ class PaceRecipe(BaseModel):
 
 
 class Work(BaseModel):
-    """How much one unit of work is. A unit is what a kill can cost, and should take about a minute."""
+    """Size of one unit of work. A unit is what a kill can cost, and should take about a minute."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -19,7 +19,7 @@ def verify(store: Store, version: Version) -> Iterator[tuple[str, list[str]]]:
     """Each object of a version with what is wrong with it; an empty list where nothing is.
 
     Besides what the version lists these are the receipts of its parts, and what the next run would read: measures,
-    recordings, withdrawals and run records. A shard's damage is told by the sample that it hits.
+    recordings, withdrawals and run records. Damage in a shard is reported by sample.
     """
     for node in version.nodes:
         for receipt in version.receipts(node.name):

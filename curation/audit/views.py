@@ -88,7 +88,7 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
         raise QueryError(f"the question is not Unicode: {sql!a}")
     try:
         if any(statement.type != duckdb.StatementType.SELECT for statement in connection.extract_statements(sql)):
-            raise QueryError("only questions are answered: select, from, describe, summarize, show")
+            raise QueryError("only queries are allowed: select, from, describe, summarize, show")
         answer = connection.sql(sql)
         return pa.table({}) if answer is None else answer.to_arrow_table()
     except (duckdb.Error, pa.ArrowException) as error:
@@ -104,7 +104,7 @@ def answer(connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any
     try:
         return connection.sql(sql, params=None if values is None else list(values)).to_arrow_table()
     except (duckdb.Error, pa.ArrowException) as error:
-        raise StoreError(f"a part of this version cannot be read; `curate verify` says more: {error}") from error
+        raise StoreError(f"a part of this version cannot be read; run `curate verify` for details: {error}") from error
 
 
 def why(connection: duckdb.DuckDBPyConnection, row_id: str) -> Iterator[dict[str, Any]]:
@@ -197,7 +197,7 @@ def _view(
             chosen = _chosen(connection, here, known, renamed)
             connection.execute(f"create or replace view {identifier(name)} as select {chosen} from {source}")
     except duckdb.Error as error:
-        raise StoreError(f"cannot read the {name} of {store.root}; `curate verify` says more: {error}") from error
+        raise StoreError(f"cannot read the {name} of {store.root}; run `curate verify` for details: {error}") from error
 
 
 def _with_names(table: pa.Table, renamed: Mapping[str, str]) -> pa.Table:

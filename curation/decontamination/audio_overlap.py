@@ -17,7 +17,7 @@ BLOCK = 256
 """Sub-fingerprints of a block, 3 s: what the paper's limit of .35 is for."""
 
 COMMON = 10_000
-"""A sub-fingerprint that stands at more places tells nothing (a metronome for hours), and is not looked up. Some 40
+"""A sub-fingerprint that appears in more places says nothing (a metronome for hours), and is not looked up. Some 40
 minutes of speech have none at more than 12."""
 
 UNRELATED = 0.5

@@ -49,7 +49,7 @@ class EvaluationSet:
     """One evaluation set.
 
     Attributes:
-        name: what rejected rows are told they are in.
+        name: the name of the set in the reason of rejected rows.
         path: a `.txt` file, one text a line; a table (`.jsonl`, `.csv`, `.parquet`); or a folder, whose images and
             recordings are found below it, links to folders not followed.
         text: the table's column with a text, or a list of texts.
@@ -164,7 +164,7 @@ class EvaluationSet:
         if not file.is_relative_to(folder):
             raise self.error(f"{name}: {path} is not below {folder}; give `folder`, where paths begin")
         if not file.is_file():
-            raise self.error(f"{name}: {file} is not there, or no file")
+            raise self.error(f"{name}: {file} was not found, or is not a file")
         return file
 
     def _lines(self) -> Iterator[tuple[str, str]]:

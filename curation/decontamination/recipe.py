@@ -35,7 +35,7 @@ class Decontamination:
     def __post_init__(self) -> None:
         names = [one.name for one in self.sets]
         twice = sorted({name for name in names if names.count(name) > 1})
-        check(not twice, f"decontaminate.sets: {', '.join(twice)} stands twice")
+        check(not twice, f"decontaminate.sets: {', '.join(twice)} appears twice")
 
     def text(self, column: str) -> tuple[Stage, ...]:
         """For a column of texts."""
@@ -65,7 +65,7 @@ class Decontamination:
         """
         for one in self.sets:
             if not any(one.may_hold(kind) for kind in kinds):
-                raise RecipeError(f"decontaminate.sets: {one.name} holds nothing that is compared: {', '.join(kinds)}")
+                raise RecipeError(f"decontaminate.sets: {one.name} has nothing to compare: {', '.join(kinds)}")
 
     def _of(self, kind: Kind) -> tuple[EvaluationSet, ...]:
         """The sets that hold a kind; of a table only the column for it, so that the others change no fingerprint."""

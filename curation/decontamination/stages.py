@@ -177,7 +177,7 @@ class AudioOverlap(SetsStage):
         whole: rows are recordings, not spans of them.
         max_bit_error: of a stretch of 3 s, the limit of Haitsma and Kalker (2002); unrelated sound has .5; a shorter
             stretch must be nearer. See `SoundIndex`.
-        min_common_s: a shorter stretch in common, without silence, tells nothing.
+        min_common_s: a shorter common stretch, without silence, does not count.
     """
 
     whole: bool = False

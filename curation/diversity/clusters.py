@@ -178,7 +178,7 @@ def embedding_matrix(column: pa.Array | pa.ChunkedArray) -> Vectors:
 
 @dataclass(frozen=True)
 class CheckEmbedding(Stage):
-    """Fail rows whose embedding is not there, is zero or is not finite: nothing can be near it."""
+    """Fail rows whose embedding is missing, zero or not finite: nothing can be near it."""
 
     embedding: str = "embedding"
 

@@ -1,4 +1,4 @@
-"""Concept balance: captions of concepts that everyone photographs shrink, those of rare ones stay.
+"""Concept balance: captions of very common concepts are thinned, those of rare ones stay.
 
 MetaCLIP (Xu et al. 2023, algorithm 1): an entry e that `count_e` captions name is drawn with min(1, t / count_e), and a
 pair is kept if any of its entries is, here in one draw: P = 1 - Π(1 - min(1, t / count_e)). MetaCLIP 2 (Chuang et al.
@@ -28,7 +28,7 @@ from schemas.concepts import CONCEPT_COUNTS, KEEP_PROBABILITY
 from schemas.ledger import SAMPLED_OUT
 
 STARTER = "starter"
-"""The lexicon that comes along."""
+"""The lexicon that ships with the package."""
 LexiconPath = Annotated[str, PathKey(words=(STARTER,))]
 """The type of a key that names a lexicon: "starter", or the path of a Parquet file."""
 
@@ -105,7 +105,7 @@ class LexiconStage(Stage):
 
 @dataclass(frozen=True)
 class MatchConcepts(LexiconStage):
-    """Find which entries of a lexicon a caption names; each counts once, wherever and however often it stands.
+    """Find which entries of a lexicon a caption names; each counts once, wherever and however often it appears.
 
     `lexicon` is "starter" or the path of a Parquet file (`curation.diversity.lexicon`), which every worker must see.
     """
@@ -171,7 +171,8 @@ class KeepProbability(LexiconStage):
 
 @dataclass(frozen=True)
 class ConceptBalance(Stage):
-    """Draw the pairs to keep; who is not drawn is `sampled_out` (`concept_over_represented`), value draw, limit P.
+    """Draw the pairs to keep; a pair that is not drawn is `sampled_out` (`concept_over_represented`), value draw, limit
+    P.
 
     A pair that names no entry is rejected (`no_concept`), as MetaCLIP does, unless `keep_unmatched`. The draw depends
     on the seed and the pair alone: no sharding changes it, and a higher t only adds pairs. Pairs that are not

@@ -108,7 +108,7 @@ def combined_score(columns: Mapping[str, NDArray[np.float64]], weights: Mapping[
     """
     names = [name for name in sorted(weights) if weights[name]]
     if not names or min(weights.values()) < 0:
-        raise ValueError("scores need weights that are not negative, and one above 0")
+        raise ValueError("score_weights must not be negative, and one must be above 0")
     score = np.zeros(len(columns[names[0]]))
     total = np.zeros(len(score))
     for name in names:
@@ -131,7 +131,7 @@ def select(
 ) -> NDArray[np.bool_]:
     """Which rows are kept: of each cluster as many as `keep` says, evenly over the distance to the centroid.
 
-    A cluster's distances, from the least to the greatest, are parted to `strata` of equal width. These give in turn
+    A cluster's distances, from the least to the greatest, are split into `strata` of equal width. These give in turn
     their row of the best score, ties by row id, until the quota is full; a stratum that has no more is passed over. In
     the last turn, which not all may have, the better score goes first. A larger quota keeps what a smaller one kept.
     """
@@ -149,7 +149,7 @@ def distance_strata(
 ) -> NDArray[np.int64]:
     """Per row, which of `strata` equally wide parts of its cluster's range of distances it lies in, 0 the nearest."""
     if strata < 1:
-        raise ValueError(f"there is at least 1 stratum, not {strata}")
+        raise ValueError(f"strata must be at least 1, not {strata}")
     nearest, furthest = np.full(count, -np.inf), np.full(count, np.inf)
     np.maximum.at(nearest, cluster, cosine)
     np.minimum.at(furthest, cluster, cosine)

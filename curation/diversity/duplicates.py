@@ -178,7 +178,7 @@ class PerceptualDuplicates(Stage):
     signatures by at most `max_colour_distance` of 255 in the cell where they differ most; null leaves colour out. Rows
     are gone through from the best to the worst, and one goes where it is near to one that stays, with that row's id and
     the distances to it. The best has the most of the first column of `quality`, then of the next, null last; then the
-    least id. A row without a hash is no one's duplicate.
+    least id. A row without a hash is nobody's duplicate.
 
     `same`, where given, is the column that names an image: rows of one image (with captions of their own) are not
     duplicates of each other, and stay or go together, by the best of them. `split`, where given, is the column of

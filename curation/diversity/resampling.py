@@ -35,10 +35,10 @@ def keep_probabilities(sizes: NDArray[np.integer[Any]], whole_until: float, alph
 
 @dataclass(frozen=True)
 class ClusterRates(Stage):
-    """With which chance a cluster's rows are kept; a reduce, one row a cluster, joined by `cluster`.
+    """The probability with which a cluster's rows are kept; a reduce, one row a cluster, joined by `cluster`.
 
-    Where more than `max_low_share` of a cluster is below `min_quality`, its chance is multiplied by `thin_to`. Rows of
-    no known quality are not counted; without `quality`, the name of a column, no cluster is thinned.
+    Where more than `max_low_share` of a cluster is below `min_quality`, that probability is multiplied by `thin_to`.
+    Rows of no known quality are not counted; without `quality`, the name of a column, no cluster is thinned.
     """
 
     whole_until: float = 1000.0
@@ -79,7 +79,7 @@ class ClusterRates(Stage):
 
 @dataclass(frozen=True)
 class Resample(Stage):
-    """Sample out rows by their cluster's chance; a row of no cluster stays."""
+    """Sample out rows by the probability of their cluster; a row without a cluster is kept."""
 
     seed: int = 0
 

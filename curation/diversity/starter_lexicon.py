@@ -1,7 +1,8 @@
-"""The lexicon that comes along: everyday English and Chinese nouns, to begin with and to test by.
+"""The lexicon that ships with the package: everyday English and Chinese nouns, to begin with and to test by.
 
 Written for this project, a few hundred entries a language. It covers what is seen in ordinary photographs and no more:
-a corpus that is to be balanced in earnest wants a lexicon of 200,000 entries and more (`curation.diversity.lexicon`).
+a corpus that is to be balanced in earnest requires a lexicon of 200,000 entries and more
+(`curation.diversity.lexicon`).
 """
 
 from pathlib import Path

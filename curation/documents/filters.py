@@ -119,7 +119,7 @@ class DocumentCheck(CaptionCheck):
 class NodeLength(CaptionCheck):
     """Reject texts with too few words or too many. `unspaced_per_word` letters of Han, kana or Thai count for one.
 
-    One that goes on where measuring ends is rejected too: what no check has seen goes nowhere.
+    One that is longer than what is measured is rejected too: nothing unchecked is kept.
     """
 
     measures: ClassVar[dict[str, pa.DataType]] = {"words": pa.float64()}
@@ -219,9 +219,9 @@ class NodeBoilerplate(CaptionBoilerplate):
 
 @dataclass(frozen=True)
 class DocumentLanguage(DocumentCheck, CaptionLanguage):
-    """Reject documents in a language that is not wanted, or that cannot be told, or that changes on the way.
+    """Reject documents in an unwanted language, in an uncertain one, or in one that changes within the document.
 
-    OBELICS wants .8. Its longest paragraphs, `max_paragraphs` of them, are judged one by one for a change.
+    OBELICS requires .8. Its longest paragraphs, `max_paragraphs` of them, are judged one by one for a change.
     """
 
     min_confidence: float | None = 0.8
@@ -238,7 +238,7 @@ class DocumentLanguage(DocumentCheck, CaptionLanguage):
 
 @dataclass(frozen=True)
 class NodePersonalData(CaptionCheck):
-    """Reject texts with addresses of mail, telephones, or numbers of people, cards and accounts."""
+    """Reject texts with e-mail addresses, telephone numbers, or numbers of persons, cards and accounts."""
 
     measures: ClassVar[dict[str, pa.DataType]] = {
         "emails": pa.int64(),
@@ -268,7 +268,7 @@ class CaptionPersonalData(NodePersonalData):
 
 @dataclass(frozen=True)
 class DocumentPersonalData(DocumentCheck, NodePersonalData):
-    """Reject documents that are lists of it; single texts with some are the nodes' business."""
+    """Reject documents that are lists of personal data; single texts with some are checked as nodes."""
 
     max_found: int = 10
 

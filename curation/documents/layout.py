@@ -25,7 +25,7 @@ _OF_IMAGES = ("image", "url", "paired_node", "paired_text", "similarity", "match
 class DocumentLayout(Layout):
     """The images as one tar, and everything that is known of the document as JSON.
 
-    In the JSON `nodes` are texts and images in order; an image has the number of its image among `images`, and of
+    In the JSON `nodes` are texts and images in order; an image has its number among `images`, and that of
     the text that it is paired with among `nodes`. An image is read by its name in the tar, or as `size` bytes at
     `offset` of it. `ordinal` is a node's place in the source: where one is missing, the ledger says why.
 

@@ -1,4 +1,5 @@
-"""Noise in a text: what no one wrote to be read. Addresses, coded data, markup that was left, text decoded wrongly."""
+"""Noise in a text: what was not written to be read. Addresses, coded data, markup that was left, text decoded
+wrongly."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Pairing: each image of a document with the segment of its texts that tells most of it, one to one.
+"""Pairing: each image of a document with the segment of its texts that describes it best, one to one.
 
 LongCat-Flash-Omni (section 3.1.2) pairs "each image with its most relevant text segment by SigLIP similarity"; MMC4
 (Zhu et al. 2023, section 2) does so by a linear assignment. An assignment of all images would give poor partners to
@@ -133,7 +133,7 @@ class PairImages(Stage):
 
     Attributes:
         min_similarity: τ, a cosine that holds for one checkpoint alone.
-        order: preserved where texts and images tell one course of things.
+        order: preserved where texts and images follow one course of events.
     """
 
     min_similarity: float = 0.05

@@ -1,4 +1,4 @@
-"""Personal data in a text, by rule: addresses of mail, numbers of telephones, numbers of people, cards and accounts.
+"""Personal data in a text, by rule: e-mail addresses, telephone numbers, numbers of persons, cards and accounts.
 
 Rules miss names and streets. What has check digits counts only where they are right.
 """

@@ -319,7 +319,7 @@ class ScanNodes(Stage):
 
 @dataclass(frozen=True)
 class DocumentFacts(Stage):
-    """What a document's nodes do not carry, one row a document by its `root`: for whoever puts it together again."""
+    """What a document's nodes do not carry, one row a document by its `root`: for reassembly."""
 
     reads = ("name", "url", "title", "metadata", "occurrences", "split")
     writes = tuple(f"document_{name}" for name in reads)

@@ -1,4 +1,4 @@
-"""What comes again: images that many documents show, or one document twice; documents that say the same.
+"""Duplicates among documents: images that many documents show, or one shows twice; documents with the same texts.
 
 A logo, an icon or an advertisement is in no document for what the document says. OBELICS (Laurençon et al. 2023; its
 script 06_02) drops images whose address comes more than ten times; MMC4 (Zhu et al. 2023) goes by perceptual hashes,
@@ -168,7 +168,7 @@ def _near_colours(one: bytes | None, other: bytes | None, limit: float | None) -
 class TextsDigest(Stage):
     """Measure what texts a document has, whatever their order, case, width and spaces: `texts_digest`.
 
-    Null where it has none, so that such documents are no one's duplicates.
+    Null where it has none, so that such documents are nobody's duplicates.
     """
 
     reads = ("nodes",)
@@ -187,5 +187,5 @@ class TextsDigest(Stage):
 
 
 def plain(text: str) -> str:
-    """A text by which copies are told: NFKC, casefolded, with single spaces."""
+    """A text by which duplicates are recognised: NFKC, casefolded, with single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -65,7 +65,7 @@ def _cut(sentence: str, max_units: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Segments(Stage):
-    """Part the texts of a document to segments (`text_segments`); an image has none.
+    """Split the texts of a document into segments (`text_segments`); an image has none.
 
     `max_units` should be no more than the model of the embeddings reads: a SigLIP has 64 tokens, some 40 English words.
     What lies beyond `max_characters` of a segment is compared with nothing.

@@ -61,7 +61,7 @@ class EncodedImage:
             return EncodedImage(data, "image/webp")
         if data.startswith((b"GIF87a", b"GIF89a")):
             return EncodedImage(data, "image/gif")
-        raise MediaError("the image is neither JPEG, PNG, WebP nor GIF, which alone chat endpoints take")
+        raise MediaError("the image is not JPEG, PNG, WebP or GIF, the formats that chat endpoints accept")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class ChatAnswer:
 
 @dataclass(frozen=True)
 class Chat(Engine):
-    """Answers requests. Its answers are recordings: `curation.engines.recordings` must have been lent a store."""
+    """Answers requests. Its answers are recordings: `curation.engines.recordings` must have been given a store."""
 
     repeatable: ClassVar[bool] = False
 
@@ -135,7 +135,7 @@ class OpenAiChat(Chat):
     """A model behind `POST {base_url}/chat/completions`: OpenAI, vLLM, SGLang, llama.cpp, Ollama and others.
 
     What shapes an answer is part of the fingerprint: `base_url`, `model`, `temperature`, `max_tokens`, `seed`,
-    `extra_body`. How patiently and by whom it is asked is not, nor is what it costs: another key, limit or price asks
+    `extra_body`. Keys, retries and prices are not: changing them asks
     nothing again. The key itself is read from the environment when a request is sent, and is kept nowhere.
     """
 
@@ -151,7 +151,7 @@ class OpenAiChat(Chat):
     base_url: str = "http://127.0.0.1:8000/v1"
     model: str = ""
     api_key_env: str = ""
-    """The environment variable that holds the key; empty where the endpoint wants none."""
+    """The environment variable that holds the key; empty where the endpoint requires none."""
     temperature: float | None = 0.0
     max_tokens: int | None = 1024
     seed: int | None = 0
@@ -178,7 +178,7 @@ class OpenAiChat(Chat):
         if reserved := {"model", "messages", "stream", "n"} & set(self.extra_body):
             raise ValueError(f"extra_body cannot set {min(reserved)!r}")
         if self.concurrency < 1 or self.max_retries < 0 or self.timeout_s <= 0:
-            raise ValueError("concurrency is at least 1, max_retries at least 0, timeout_s more than 0")
+            raise ValueError("concurrency must be at least 1, max_retries at least 0, timeout_s above 0")
         object.__setattr__(self, "weights_licence", self.licence)
 
     @property

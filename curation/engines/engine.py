@@ -45,7 +45,7 @@ class Engine:
 
     @property
     def languages(self) -> tuple[str, ...] | None:
-        """ISO 639-1 codes of the languages that it knows; None where it takes any, or tells only once it is loaded."""
+        """ISO 639-1 codes of the languages that it knows; None where it takes any, or knows only once it is loaded."""
         return None
 
     def missing(self) -> str | None:

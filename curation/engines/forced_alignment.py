@@ -24,7 +24,7 @@ NOT_IN_VOCABULARY = "not_in_vocabulary"
 STAND_IN = "?"
 """Begins the dictionary entry of a word that nobody can pronounce; no word of a text does."""
 MAX_STAND_INS = 10_000
-"""Decoders whose dictionaries have grown by so many are made anew (a tenth of a second)."""
+"""Decoders whose dictionaries have grown by so many are remade (a tenth of a second)."""
 _LETTER_PHONES = {
     "a": "AE", "b": "B", "c": "K", "d": "D", "e": "EH", "f": "F", "g": "G", "h": "HH", "i": "IH", "j": "JH", "k": "K",
     "l": "L", "m": "M", "n": "N", "o": "AA", "p": "P", "q": "K", "r": "R", "s": "S", "t": "T", "u": "AH", "v": "V",

@@ -150,7 +150,7 @@ class Endpoint:
         while True:
             with self.gate.passed(stop) as entered:
                 if stop.is_set():
-                    raise EndpointError(f"{self.url}: the request was not sent, for the run ends")
+                    raise EndpointError(f"{self.url}: the request was not sent, since the run is ending")
                 found = self._attempt(data, secret)
             if not isinstance(found, Trouble):
                 self.gate.went_well()

@@ -69,7 +69,7 @@ def bind(objects: Objects | None) -> None:
 
 @contextmanager
 def bound_to(objects: Objects) -> Iterator[None]:
-    """Lend objects for the length of a block; then those that were lent before are again."""
+    """Bind a store for the length of a block; then the one that was bound before is bound again."""
     before = list(_bound)
     bind(objects)
     try:
@@ -79,7 +79,7 @@ def bound_to(objects: Objects) -> Iterator[None]:
 
 
 def recordings_of(engine: Engine) -> Recordings:
-    """The recordings of an engine among the objects that are lent.
+    """The recordings of an engine in the store that is bound.
 
     Raises:
         EngineMissing: none are. No answer is paid for that cannot be kept.

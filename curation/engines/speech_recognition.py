@@ -19,7 +19,7 @@ from curation.paths import HubOrFolder, RecipePath, SizeOrCheckpoint
 
 
 class NoSidecar(CurateError):
-    """No subtitles came along for this clip."""
+    """There are no subtitles for this clip."""
 
 
 class LanguageUnknown(CurateError):
@@ -97,7 +97,7 @@ def spoken_language(given: str | None, known: frozenset[str], engine: str) -> st
 
 @dataclass(frozen=True)
 class Sidecar(SpeechRecogniser):
-    """Reads the subtitles that came along, as the opinion of whoever wrote them. It hears nothing."""
+    """Reads the subtitles beside a recording as the opinion of their author. It hears nothing."""
 
     limits: ClassVar[str] = "hears nothing: it reads subtitles, which may be edited, translated or late"
 
@@ -110,7 +110,7 @@ class Sidecar(SpeechRecogniser):
             NoSidecar: it has none.
         """
         if clip.subtitle is None:
-            raise NoSidecar("no subtitles came along for this stretch")
+            raise NoSidecar("no subtitles for this stretch")
         return self._transcript(clip.subtitle, language=clip.language)
 
 

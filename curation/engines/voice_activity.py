@@ -15,7 +15,7 @@ from curation.engines.engine import Engine, loaded
 
 @dataclass(frozen=True)
 class VoiceActivity(Engine):
-    """Says how probable speech is in each frame. Where speech begins and ends is decided elsewhere, from these."""
+    """Gives the probability of speech in each frame. Where speech begins and ends is decided elsewhere."""
 
     frame_samples: ClassVar[int]
     """Length of a frame, in samples at 16 kHz."""

@@ -52,7 +52,7 @@ class Heard:
 
 
 def window(samples: NDArray[np.int16]) -> NDArray[np.float32]:
-    """At most 30 s of samples as Whisper's encoder wants them: 480,000 floats in [-1, 1), zeros after the end."""
+    """At most 30 s of samples as Whisper's encoder requires them: 480,000 floats in [-1, 1), zeros after the end."""
     padded = np.zeros(WINDOW_S * SPEECH_RATE_HZ, np.float32)
     padded[: len(samples)] = samples.astype(np.float32) / 32768
     return padded

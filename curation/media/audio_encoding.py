@@ -63,7 +63,7 @@ def encode_audio(
     if samples.dtype != np.int16 or samples.ndim != 1 or not len(samples):
         raise ValueError(f"one row of int16 samples is wanted, not {samples.dtype} {samples.shape}")
     if kind == "opus" and rate_hz not in OPUS_RATES_HZ:
-        raise RecipeError(f"audio format 'opus': {rate_hz} Hz is none of {', '.join(map(str, OPUS_RATES_HZ))}")
+        raise RecipeError(f"audio format 'opus': {rate_hz} Hz is not one of {', '.join(map(str, OPUS_RATES_HZ))}")
     options = {"flags": "+bitexact"} | ({"b": str(opus_bit_rate)} if kind == "opus" else {})
     buffer = BytesIO()
     container_options = {"fflags": "+bitexact", "metadata_header_padding": "0"}

@@ -16,7 +16,7 @@ class Clip:
     samples: NDArray[np.int16]
     language: str | None = None
     subtitle: str | None = None
-    """The text that came along for this stretch, or None."""
+    """The text of the subtitles for this stretch, or None."""
 
     @property
     def duration_s(self) -> float:

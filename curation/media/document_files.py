@@ -153,7 +153,7 @@ def _records(path: str, max_bytes: int) -> Iterator[tuple[int, dict[str, Any] | 
 def _opened(path: str) -> Any:
     try:
         if not os.path.isfile(path):
-            raise MediaError(f"{path}: {'not a plain file' if os.path.exists(path) else 'not there'}")
+            raise MediaError(f"{path}: {'not a plain file' if os.path.exists(path) else 'not found'}")
         return opened(path)
     except OSError as error:
         raise MediaError(f"{path}: cannot be opened: {error.strerror}") from error

@@ -45,7 +45,7 @@ class FileFolder:
         """
         shown = f"{name!r:.200}"
         if "://" in name[:16]:
-            raise MediaError(f"{shown} is an address; images are read from files: download it first (img2dataset)")
+            raise MediaError(f"{shown} is an address; images are read from files: download them first (img2dataset)")
         try:
             name.encode()
         except UnicodeEncodeError as error:

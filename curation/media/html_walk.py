@@ -339,7 +339,7 @@ class _Walker:
         return found
 
     def end_line(self, above: int = 0) -> None:
-        """Make blocks of the text so far; two line breaks part paragraphs.
+        """Make blocks of the text so far; two line breaks separate paragraphs.
 
         Args:
             above: tags that were opened since, and do not hold the text.

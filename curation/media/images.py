@@ -525,7 +525,7 @@ def _walk_webp(data: bytes) -> _Structure:
     """Size, frames and EXIF from the chunks (RFC 9649, section 2)."""
     end = 8 + int.from_bytes(data[4:8], "little")
     if end > len(data) or end < 30:
-        raise MediaError(f"webp that ends before its time: {len(data)} bytes of {end}")
+        raise MediaError(f"webp that ends too early: {len(data)} bytes of {end}")
     frames, exif, at = 0, None, 12
     while at + 8 <= end:
         name, length = struct.unpack_from("<4sI", data, at)

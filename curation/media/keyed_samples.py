@@ -114,7 +114,7 @@ def _of_key(key: str, runs: list[list[tuple[int, str, Part]]]) -> Iterable[Keyed
         for _, extension, member in run:
             times[extension] = times.get(extension, 0) + 1
             if extension in sample.parts:
-                sample.problem = f"{member.name} stands in it twice, so that its parts cannot be told apart"
+                sample.problem = f"{member.name} appears twice in it, so its parts cannot be told apart"
             if member.refused:
                 sample.problem = f"{member.name} is {member.refused}, which is not followed"
             sample.parts.setdefault(extension, member)

@@ -89,7 +89,7 @@ class Walk:
         """The folder and those below it, each once over all walks of this object. What is below one may be pruned.
 
         Raises:
-            OSError: one cannot be looked into.
+            OSError: one cannot be read.
         """
         waiting = [folder]
         while waiting:

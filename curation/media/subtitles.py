@@ -1,6 +1,6 @@
-"""Subtitles that come along with a recording: SubRip, WebVTT, JSON with segments, plain text.
+"""Subtitles beside a recording: SubRip, WebVTT, JSON with segments, plain text.
 
-They are claims of strangers about what is said: read strictly (UTF-8, times that can be meant), and stripped of markup.
+They are claims of strangers about what is said: read strictly (UTF-8, times that are possible), and stripped of markup.
 """
 
 import html
@@ -27,7 +27,7 @@ TIMING = re.compile(rf"\s*{STAMP}\s*-->\s*{STAMP}(?:\s.*)?")
 COMMENT = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
 LANGUAGE = re.compile(r"[a-z]{2,3}(?:[-_][a-z0-9]{2,8})*", re.IGNORECASE)
 
-# Every pattern stops at the character that could start it anew, so that no text takes quadratic time.
+# Every pattern stops at the character that could start it again, so that no text takes quadratic time.
 RUBY_READING = re.compile(r"<rt>[^<>]*(?:</rt>)?", re.IGNORECASE)
 LINE_BREAK_TAG = re.compile(r"<br\s*/?>", re.IGNORECASE)
 TAG = re.compile(r"</?[a-z][^<>]*>|<[0-9:.]+>", re.IGNORECASE)
@@ -60,7 +60,7 @@ def read_subtitles(path: Path | str, *, max_bytes: int = MAX_BYTES, max_time_s: 
 
     Args:
         max_bytes: the largest file that is read.
-        max_time_s: the latest time that can be meant.
+        max_time_s: the latest time that is valid.
 
     Raises:
         MediaError: the file cannot be read, is too large, is not UTF-8 (with the byte) or malformed (with the line).

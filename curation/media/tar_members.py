@@ -1,6 +1,6 @@
 """The members of a tar and where their bytes lie, from its headers alone (POSIX.1-2017 pax, ustar, GNU).
 
-`tarfile` takes a damaged header in the middle for the end, without a word; here the damage is told, with its place.
+`tarfile` takes a damaged header in the middle for the end, without a word; here the damage is reported, with its place.
 """
 
 import os

@@ -85,7 +85,7 @@ def folder_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iter
     """The samples that lie loose in a folder; folders below it are others.
 
     Raises:
-        MediaError: the folder cannot be looked into.
+        MediaError: the folder cannot be read.
     """
     images, texts = _extensions(names)
     inside = FileFolder(path, names.roots)
@@ -95,7 +95,7 @@ def folder_pairs(path: str, name: str, names: PairNames, choose: Choose) -> Iter
                 e.name for e in entries if is_part(e.name, images | texts) and not e.is_dir(follow_symlinks=False)
             )
     except OSError as error:
-        raise MediaError(f"{path}: cannot be looked into: {error.strerror}") from error
+        raise MediaError(f"{path}: cannot be read: {error.strerror}") from error
     files = [_loose(inside, file_name) for file_name in there]
 
     def read(file: LooseFile, max_bytes: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Lines of JSON and CSV as records, with their numbers; a broken line is told, and its neighbours are read."""
+"""Lines of JSON and CSV as records, with their numbers; a broken line is reported, and its neighbours are read."""
 
 import io
 import json
@@ -215,7 +215,7 @@ def _header(path: str, data: mmap.mmap, fields: "_Fields") -> tuple[list[str], i
         if values != [None]:
             names = [value or "" for value in values]
             if len(set(names)) < len(names):
-                raise MediaError(f"{path}: its header has a name twice: {', '.join(names):.200}")
+                raise MediaError(f"{path}: its header repeats a name: {', '.join(names):.200}")
             return names, at
     raise MediaError(f"{path}: no header")
 

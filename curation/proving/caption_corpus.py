@@ -143,7 +143,7 @@ def make_caption_corpus(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
-        raise SourceError(f"{folder} is not empty; a corpus wants a folder of its own")
+        raise SourceError(f"{folder} is not empty; a corpus requires a folder of its own")
     plan = placed(planned(seed, pairs, settings), seed, settings)
     maker = _Maker(seed, settings, {one.number: one for one in plan})
     truths: list[PairTruth] = []

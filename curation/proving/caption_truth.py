@@ -78,7 +78,7 @@ def read_caption_truth(folder: Path) -> CaptionTruth:
     """The truth of a corpus, made here or elsewhere.
 
     Raises:
-        SourceError: it cannot be read, or cannot be meant; the message says where.
+        SourceError: it cannot be read, or is invalid; the message says where.
     """
     pairs, about = read_records(folder, _LINE, PIPELINE)
     try:

@@ -132,7 +132,7 @@ def make_document_corpus(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
-        raise SourceError(f"{folder} is not empty; a corpus wants a folder of its own")
+        raise SourceError(f"{folder} is not empty; a corpus requires a folder of its own")
     plan = planned(seed, documents, settings)
     maker = _Maker(seed, settings, {one.number: one for one in plan})
     truths: list[DocumentTruth] = []

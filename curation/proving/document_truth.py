@@ -85,7 +85,7 @@ def read_document_truth(folder: Path) -> DocumentsTruth:
     """The truth of a corpus, made here or elsewhere.
 
     Raises:
-        SourceError: it cannot be read, or cannot be meant; the message says where.
+        SourceError: it cannot be read, or is invalid; the message says where.
     """
     documents, about = read_records(folder, _LINE, PIPELINE)
     try:

@@ -64,7 +64,7 @@ def make_corpus(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
-        raise SourceError(f"{folder} is not empty; a corpus wants a folder of its own")
+        raise SourceError(f"{folder} is not empty; a corpus requires a folder of its own")
     planted = [fault for fault in settings.faults for _ in range(round(PACK * settings.fault_share))]
     faults: Iterator[Fault | None] = _dealt([*planted, *[None] * max(0, PACK - len(planted))], f"{seed} faults")
     voices, noises = _dealt(settings.voices, f"{seed} voices"), _dealt(settings.noises, f"{seed} noises")

@@ -142,7 +142,7 @@ class RecordingMaker:
         self._lay(samples)
 
     def _text(self, fault: Fault | None) -> str:
-        """What is spoken; a wrong pace wants a short utterance or a long one."""
+        """What is spoken; a wrong pace requires a short utterance or a long one."""
         if fault == "pace":
             if self.chance.random() < 0.5:
                 return self.grammar.short_sentence()

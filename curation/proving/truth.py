@@ -153,7 +153,7 @@ def read_truth(folder: Path) -> Truth:
     """Read and check the truth of a corpus, made here or elsewhere.
 
     Raises:
-        SourceError: a file is missing, or of another format, or a line cannot be meant; the message names the line.
+        SourceError: a file is missing, or of another format, or a line is invalid; the message names the line.
     """
     try:
         about = json.loads((folder / CORPUS_FILE).read_text("utf-8"))

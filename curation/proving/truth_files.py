@@ -49,7 +49,7 @@ def read_records(folder: Path, line: TypeAdapter[Line], pipeline: str) -> tuple[
         pipeline: whose corpus it must be; `corpus.json` names one.
 
     Raises:
-        SourceError: a file is missing, or of another format or pipeline, or a line cannot be meant; it names the line.
+        SourceError: a file is missing, or of another format or pipeline, or a line is invalid; it names the line.
     """
     try:
         about = json.loads((folder / CORPUS_FILE).read_text("utf-8"))

@@ -108,8 +108,8 @@ def run_chain(
     Args:
         rows: with the columns of `schemas.rows`, one row per `row_id`.
         together: the column whose equal values must stay in one block (a merging stage needs all of a recording).
-        entering: told each stage's name before it runs, so that a crash can be charged to it.
-        withdrawn: rows that no stage shall see.
+        entering: called with each stage's name before it runs, so that a crash can be charged to it.
+        withdrawn: rows that no stage may see.
     """
     block = _Block(node, set(rows["row_id"].to_pylist()))
     timings: dict[str, float] = {}
@@ -248,7 +248,7 @@ def _account(block: _Block, stage: Stage, before: pa.Table, after: pa.Table) -> 
         raise StageError(f"stage {stage.name} gave two rows one id")
     here = set(ids_before)
     if again := (set(ids_after) - here) & (block.incoming | set(block.made)):
-        raise StageError(f"stage {stage.name} made the row {min(again)}, which is there already")
+        raise StageError(f"stage {stage.name} made the row {min(again)}, which already exists")
     for row in after.select(["row_id", "parents"]).to_pylist() if "parents" in after.column_names else ():
         if row["row_id"] not in here:
             block.made[row["row_id"]] = row["parents"] or []

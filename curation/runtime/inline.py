@@ -43,7 +43,7 @@ class InlineRunner:
         landed: Callable[[Task, Receipt], None],
         working: Working = unwatched,
     ) -> None:
-        """Do all tasks; `landed` is told of each as its part lands, `working` how far the one at hand is."""
+        """Do all tasks; `landed` is called for each as its part lands, `working` how far the one at hand is."""
         at_hand: list[Task] = []
         with _beating(at_hand, working):
             self._run(tasks, store, landed, at_hand)

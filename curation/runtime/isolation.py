@@ -1,6 +1,6 @@
 """Work that killed its process, done again in processes of its own until the rows that kill stand alone.
 
-The parent hands a block to a child; a child that dies is told of by its exit, and one that holds more memory than it
+The parent hands a block to a child; a child that dies is known by its exit, and one that holds more memory than it
 may is killed. Then the block is halved, and so on down to the group of rows that kills, which becomes `failed: crashed`
 with the stage that it died in.
 """
@@ -86,7 +86,7 @@ def _in_child(
         stage_file = folder / STAGE_FILE
         stage = stage_file.read_text() if stage_file.exists() else "start"
         if stage == "start" and died.startswith("exit code"):
-            raise RunFailed(f"node {task.node.name}: a process of its own does not start: {died}; see its error above")
+            raise RunFailed(f"node {task.node.name}: an isolated process does not start: {died}; see its error above")
         return None, stage, f"the process died in stage {stage}: {died}"
 
 

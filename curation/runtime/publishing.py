@@ -211,9 +211,9 @@ def judge(
         return ""
     worst = max(((n, r) for counts in emptied.reasons.values() for r, n in counts.items()), default=None)
     sampled = any(counts.get(SAMPLED_OUT) for counts in emptied.counts.values())
-    rest = "most of all sampled out" if sampled else "all failed; `curate audit` tells how"
-    why = f"most of all for {worst[1]}" if worst else rest
-    return f"nothing was kept of {listed} files: at {emptied.name} every row went, {why}"
+    rest = "mostly sampled out" if sampled else "all failed; `curate audit` shows how"
+    why = f"mostly for {worst[1]}" if worst else rest
+    return f"nothing was kept of {listed} files: {emptied.name} kept no row, {why}"
 
 
 def engine_record(pipeline: Pipeline, engine: Engine) -> dict[str, Any]:

@@ -161,7 +161,7 @@ class RayRunner:
         landed: Callable[[Task, Receipt], None],
         working: Working = unwatched,
     ) -> None:
-        """Do all tasks; `landed` is told of each as its part lands, `working` how far those at hand are."""
+        """Do all tasks; `landed` is called for each as its part lands, `working` how far those at hand are."""
         if not tasks:
             return
         self._start()

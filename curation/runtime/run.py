@@ -35,7 +35,7 @@ class Landed(Protocol):
 
 
 class Watcher(Protocol):
-    """Is told how a run goes on."""
+    """Watches a run."""
 
     def node_starts(self, node: Node, tasks: Sequence[Task], found: Sequence[Receipt]) -> None: ...
 

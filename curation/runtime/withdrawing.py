@@ -265,4 +265,4 @@ def _ids(views: duckdb.DuckDBPyConnection, question: str, value: str | list[str]
     try:
         return [row[0] for row in views.execute(question, [value]).fetchall()]
     except duckdb.Error as error:
-        raise StoreError(f"a part of this version cannot be read; `curate verify` says more: {error}") from error
+        raise StoreError(f"a part of this version cannot be read; run `curate verify` for details: {error}") from error

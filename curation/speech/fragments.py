@@ -15,7 +15,7 @@ def split_words(
     Args:
         words: as `schemas.speech.WORD`; only their texts are read.
         text: the transcript that the words stand in, in order. Without it they are joined, by nothing between
-            characters of unspaced scripts and by a space elsewhere; so the spaces that part Thai clauses are lost.
+            characters of unspaced scripts and by a space elsewhere; so the spaces between Thai clauses are lost.
         level: the marks that end a fragment, as for `fragment_ends`.
     """
     text, word_ends = _joined(words) if text is None else (text, _found(words, text))

@@ -1,4 +1,4 @@
-"""Interleaved speech and text: samples cut to fragments (A1, T1) … (An, Tn), some of whose halves are hidden.
+"""Interleaved speech and text: samples cut into fragments (A1, T1) … (An, Tn), some of whose halves are hidden.
 
 LongCat-Flash-Omni, section 3.1.1: fragments end at punctuation; the audio or the text of some is masked, which gives
 sequences such as (T1, A2+T2, T3, A4+T4) or (A1, A2+T2, A3, A4+T4).
@@ -88,7 +88,7 @@ class Fragments(Stage):
 
 @dataclass(frozen=True)
 class Masking(Stage):
-    """Draw what the trainer is shown of each fragment: its text alone, its audio alone, or both.
+    """Draw what the trainer sees of each fragment: its text alone, its audio alone, or both.
 
     Drawn from the sample's id, so that it is the same under any sharding. Nothing is cut away: the sample keeps all of
     its audio and text with this plan, and another plan can be drawn later.
@@ -107,7 +107,7 @@ class Masking(Stage):
     def __post_init__(self) -> None:
         check(
             self.text_only >= 0 and self.audio_only >= 0 and self.text_only + self.audio_only <= 1,
-            f"masking.text_only: {self.text_only} and masking.audio_only, {self.audio_only}, pass 1 together",
+            f"masking.text_only: {self.text_only} and masking.audio_only, {self.audio_only}, add up to more than 1",
         )
 
     def __call__(self, samples: pa.Table) -> pa.Table:

@@ -45,7 +45,7 @@ def _scan(file: dict[str, Any]) -> dict[str, Any]:
     info = probe_audio(file["uri"])
     sidecar = file["sidecar"]
     if sidecar and not Path(sidecar).is_file():
-        raise MediaError(f"{sidecar}: the manifest names it as sidecar, and it is not there")
+        raise MediaError(f"{sidecar}: the manifest names it as sidecar, but it was not found")
     claimed_s = info.header_duration_s
     likely_s = file["size_bytes"] / GUESSED_BYTES_PER_S
     return {

@@ -20,7 +20,7 @@ Task = Literal["interleaved", "asr"]
 
 @dataclass(frozen=True)
 class MakeSamples(Stage):
-    """Merge neighbouring utterances of a recording to one sample (LongCat-Flash-Omni, section 3.1.1).
+    """Merge neighbouring utterances of a recording into one sample (LongCat-Flash-Omni, section 3.1.1).
 
     Utterances are merged while the silence between them is shorter than `max_silence_s` and the sample no longer than
     `max_sample_s`. An utterance that was rejected or failed ends a sample: nothing is read across what is not trusted.

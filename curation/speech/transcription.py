@@ -16,7 +16,7 @@ from schemas.speech import TRANSCRIPT
 
 @dataclass(frozen=True)
 class Transcribe(Stage):
-    """Have every utterance transcribed, to `column`; what is kept with it is what the recogniser says of itself."""
+    """Transcribe every utterance into `column`, and keep what the recogniser says about its own confidence."""
 
     engine: SpeechRecogniser
     column: str = "transcript"
@@ -68,7 +68,7 @@ class ReadTranscript(Stage):
 
 @dataclass(frozen=True)
 class TrainingText(Stage):
-    """Choose the text that the model is trained on: that of one of the two opinions."""
+    """Choose the training text: that of one of the two opinions."""
 
     column: Literal["transcript", "second_opinion"] = "transcript"
 

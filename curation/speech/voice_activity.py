@@ -57,7 +57,7 @@ class SpeechProbability(Stage):
 
 @dataclass(frozen=True)
 class Subtitles(Stage):
-    """Read the subtitles that came along with a recording; none are where no recogniser of the recipe wants them."""
+    """Read the subtitles beside a recording; none are where no recogniser of the recipe requires them."""
 
     wanted: bool = True
     max_bytes: int = 16 << 20
@@ -79,7 +79,7 @@ class Subtitles(Stage):
 
 @dataclass(frozen=True)
 class Utterances(Stage):
-    """Cut a recording to utterances where nobody speaks; what is between them is dropped.
+    """Cut a recording into utterances where nobody speaks; what lies between them is dropped.
 
     With subtitles, a pause inside a cue does not end an utterance, so that a cue's text is not torn, unless the pause
     is longer than `max_cue_pause_s` or the utterance would pass `max_utterance_s`: then the cue's words are shared by

@@ -22,10 +22,10 @@ from curation.store.tar_shards import EXTENSION
 SUBSET_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 SPLIT_NAME = re.compile(r"[a-z][a-z0-9]*")
 UNDETERMINED = "und"
-"""ISO 639-2 for a language that nobody told."""
+"""ISO 639-2 for an unknown language."""
 MAX_CELL_LETTERS = 300
 FEATURE_TYPES = {"json": "json", "txt": "string"}
-"""How `datasets` shall read a part. All else is `binary`: for a media type it would want a decoder installed."""
+"""How `datasets` reads a part. All else is `binary`: for a media type it would require a decoder."""
 
 
 Counts = Mapping[str, float]
@@ -52,7 +52,7 @@ class Subset:
 
 @dataclass(frozen=True)
 class SourceTerms:
-    """What came under one licence and one consent, as whoever brought it put it."""
+    """What came under one licence and one consent, as the source states them."""
 
     licence: str | None
     consent: str | None
@@ -61,7 +61,7 @@ class SourceTerms:
 
 @dataclass(frozen=True)
 class EngineUse:
-    """An engine that had a say in this version."""
+    """An engine that shaped this version."""
 
     role: str
     label: str
@@ -95,7 +95,7 @@ def dataset_card(
     recipe: str,
     coverage: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """README.md of a version. Whatever strangers wrote (licences, consents, reasons) is text in it, never markup.
+    """README.md of a version. Licences, consents and reasons come from strangers: they are text in it, never markup.
 
     Args:
         subsets: the first one is what `load_dataset(folder)` loads when none is named.

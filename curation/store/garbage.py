@@ -38,7 +38,7 @@ def garbage(store: Store, older_than_s: float, now_s: float, leased: Iterable[st
         leased: folders that are spared: `parts/<fingerprint>`, or `parts` for all.
 
     Raises:
-        StoreError: a version cannot be read, so that nobody knows what it lists.
+        StoreError: a version cannot be read, so that what it lists is unknown.
     """
     spared = frozenset(leased)
     # Listed last: what a version lists by then was put before.

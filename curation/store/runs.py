@@ -7,7 +7,7 @@ from uuid import uuid4
 from curation.sealing import seal, typed, unseal
 from curation.store.objects import Store
 
-REMEDY = "delete it, nothing depends on it"
+REMEDY = "delete it; nothing depends on it"
 
 
 @dataclass(frozen=True)

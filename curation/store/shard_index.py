@@ -90,7 +90,7 @@ def subset_index(tables: Iterable[pa.Table]) -> pa.Table:
 
 
 def index_rows(index: pa.Table, shard: str) -> list[IndexRow]:
-    """The rows of one shard, as `verify_shard` wants them."""
+    """The rows of one shard, as `verify_shard` takes them."""
     table = index.filter(pc.equal(index["shard"], shard)).select(["key", "offset", "size", "parts"])
     return [
         IndexRow(row["key"], row["offset"], row["size"], tuple(Part(**part) for part in row["parts"]))

@@ -1,4 +1,4 @@
-"""Shards: tar files whose bytes depend on their samples alone, and whose damage can be told sample by sample.
+"""Shards: tar files whose bytes depend on their samples alone, and whose damage can be located sample by sample.
 
 The layout is the one that all loaders of WebDataset shards agree on: USTAR, the parts of a sample adjacent and named
 `key.extension`, keys unique and free of dots, the same extensions for every sample. Times, owners and modes are fixed.
@@ -111,7 +111,7 @@ def write_shard(
     order = sorted(extensions)
     for extension in order:
         if not EXTENSION.fullmatch(extension):
-            raise StageError(f"extension {extension!r} is not of lower-case letters and digits, parted by dots")
+            raise StageError(f"extension {extension!r} is not of lower-case letters and digits, separated by dots")
     tape = _Tape(file)
     rows: list[IndexRow] = []
     seen: set[str] = set()
@@ -127,7 +127,7 @@ def write_shard(
             tape.write(bytes(_padding(len(data), BLOCK_BYTES)))
         rows.append(IndexRow(key, start, tape.position - start, tuple(written)))
     if not rows:
-        raise StageError("a shard without samples: loaders refuse it")
+        raise StageError("a shard without samples, which loaders refuse")
     tape.write(bytes(_end_bytes(tape.position)))
     return WrittenShard(tuple(rows), tape.position, tape.sha256.hexdigest())
 

@@ -231,7 +231,7 @@ def publish(store: Store, version: Version) -> tuple[Version, bool] | None:
 
 
 def end_version(store: Store, version: Version) -> None:
-    """Remove a version: its manifest first, so that nobody finds half of it, then its folder."""
+    """Remove a version: its manifest first, so that half of it is never found, then its folder."""
     store.delete(manifest_path(version.dataset, version.number))
     remove_folder(store, version)
 

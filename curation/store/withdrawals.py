@@ -20,7 +20,7 @@ class WithdrawnSince(StoreError):
     """Something was withdrawn after a run, or another withdrawal, had read what was; it begins again."""
 
 
-REMEDY = "restore it, it says what must stay out"
+REMEDY = "restore it: it says what must stay out"
 
 
 @dataclass(frozen=True)

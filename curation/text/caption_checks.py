@@ -163,7 +163,7 @@ class CaptionScripts(CaptionCheck):
 
     Shares are of words where scripts are spaced and of characters where they are not, so that the brand of "耐克 Nike
     Air Max 90 运动鞋" does not outweigh its sentence. Latin words beside another script do not count at all where they
-    are names alone, told by their capitals; nor do fewer than `min_minor_units` of the rest.
+    are names alone, recognised by their capitals; nor do fewer than `min_minor_units` of the rest.
     A word of Latin and Cyrillic letters is a forgery, whatever its share.
     """
 
@@ -201,7 +201,7 @@ class CaptionScripts(CaptionCheck):
 
 @dataclass(frozen=True)
 class CaptionLanguage(CaptionCheck):
-    """Reject captions in a language that is not wanted, and those of which a part is in another language.
+    """Reject captions in an unwanted language, and captions of which a part is in another language.
 
     A few words, names above all, leave any identifier unsure. So a caption is rejected for what it surely is, not for
     what it is not surely: where one unwanted language has more than `max_unwanted`. Clauses of at least

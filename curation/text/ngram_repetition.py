@@ -35,7 +35,7 @@ class CaptionRepetition(CaptionCheck):
     loop_longest_ngram: int = 40
     loop_min_repeats: int = 3
     loop_doubled_ngram: int = 4
-    """From this size on, an n-gram that stands twice is a loop already."""
+    """From this size on, an n-gram that appears twice is a loop already."""
     loop_min_units: int = 3
 
     def __call__(self, rows: pa.Table) -> pa.Table:

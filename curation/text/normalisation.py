@@ -79,7 +79,7 @@ _KANA = re.compile("[\u3040-\u30ff]")
 
 
 def normalise(text: str, language: str | None) -> str:
-    """The text as it is compared: words parted by single spaces, without case, punctuation, signs and width.
+    """The text as it is compared: words separated by single spaces, without case, punctuation, signs and width.
 
     NFKC and case folding; punctuation (P) and signs (S) become spaces, but an apostrophe inside a word joins
     ("don't" is "dont"), so do the dots of an acronym ("U.S." is "us"), and a decimal point stays ("3,5" in German is

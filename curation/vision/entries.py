@@ -44,7 +44,8 @@ class ReadEntries(Stage):
     image: str | None = None
     image_folder: str | None = None
     at_most: int | None = None
-    """Entries taken of all files together: of each those of the images with the least draw. Damage is told besides."""
+    """Entries taken of all files together: of each those of the images with the least draw. Damage is reported as
+    well."""
     max_text_bytes: int = 1 << 24
     """Of a text, or of a line; a longer one fails."""
     max_metadata_bytes: int = 1 << 14

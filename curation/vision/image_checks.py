@@ -1,4 +1,4 @@
-"""Is an image worth a look? Its size from the header; then one decode at draft scale for all that needs pixels."""
+"""Checks of an image: its size from the header, then one decode at draft scale for everything that needs pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -135,8 +135,8 @@ class UsableImage(Stage):
     """Reject images that show nothing: blank, blurred, a placeholder. A limit of None is not applied.
 
     A placeholder has a few pale colours on flat ground. Charts and logos come near it, so the limits take only what is
-    plainer and fainter than these; those that a source is known to serve ("image not available") are told by their
-    perceptual hash.
+    plainer and fainter than these; those that a source is known to serve ("image not available") are recognised by
+    their perceptual hash.
     """
 
     min_contrast: float | None = 4.0

@@ -1,6 +1,6 @@
 """Does a text belong to its image? Both are embedded, which is kept; then their cosine is compared with a limit.
 
-Embedding is dear and comparing is not, so they are stages of their own: a changed limit embeds nothing again.
+Embedding is expensive and comparing is not, so they are stages of their own: a changed limit embeds nothing again.
 """
 
 from collections.abc import Sequence
@@ -40,8 +40,8 @@ class EmbedImage(Stage):
     max_pixels: int = 64_000_000
     formats: tuple[Format, ...] = ALL_FORMATS
     decoded_bytes: int = 1 << 28
-    """How much decoded images may fill at a time, changing no result. On a GPU it should hold the engine's batches;
-    an image has some 1.5 MB."""
+    """How many bytes of decoded images are held at a time; it changes no result. On a GPU it should hold the engine's
+    batches; an image has some 1.5 MB."""
 
     reads = ("image_hash",)
     writes = ("image_embedding",)
@@ -122,10 +122,10 @@ class PairCheck(Stage):
     `similarity` is the cosine of the two embeddings, `match_probability` SigLIP's sigma(exp(t') cos + b), null for a
     checkpoint without b. A limit means something for one `checkpoint` alone, so its id stands beside them.
 
-    The bar is low on purpose: it is to take captions of another image, while one that says little, or says it oddly,
-    keeps the data varied. For SigLIP ViT-B-16 (exp(t') about 117, b about -13) sigma passes a half only at a cosine of
-    .11, which many good captions do not reach; .05 is a sigma of some .001. Other checkpoints need another limit: look
-    at how `similarity` is spread before you set it.
+    The threshold is low on purpose: it should reject captions of another image, while captions that say little, or say
+    it oddly, keep the data varied. For SigLIP ViT-B-16 (exp(t') about 117, b about -13) sigma passes a half only at a
+    cosine of .11, which many good captions do not reach; .05 is a sigma of some .001. Other checkpoints need another
+    limit: look at how `similarity` is spread before you set it.
 
     A checkpoint that was trained on English says nothing of a Thai caption. Where `languages` lists those that it
     reads, pairs in any other have no similarity and are not judged; those of unknown language are.

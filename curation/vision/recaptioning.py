@@ -57,7 +57,7 @@ RECAPTION = {
 class Recaption(Stage):
     """Ask a chat engine for a new caption, with the old one as world knowledge (LongCat-Flash-Omni, section 3.1.2).
 
-    A caption is a stranger's text. It goes where `prompt` has "{caption}", as a JSON string, so that it cannot end its
+    A caption is untrusted text. It goes where `prompt` has "{caption}", as a JSON string, so that it cannot end its
     own quotation, and nothing in it is read as part of the template. What exceeds `max_caption_characters` is left out.
 
     The model's words are kept as they are, refusals and empty answers too, with what they cost; `CheckRecaption`
@@ -76,7 +76,7 @@ class Recaption(Stage):
 
     def __post_init__(self) -> None:
         if SLOT not in self.prompt:
-            raise ValueError(f"prompt has no {SLOT}, the place of the original caption")
+            raise ValueError(f"prompt has no {SLOT}, where the original caption goes")
 
     def __call__(self, pairs: pa.Table) -> pa.Table:
         outcomes: list[ChatAnswer | Exception | None] = [None] * pairs.num_rows
@@ -181,7 +181,7 @@ CHECKS = {
 
 @dataclass(frozen=True)
 class CheckRecaption(Stage):
-    """Reject pairs whose new caption shows a model's known faults, each under a reason of its own (section 3.1.2).
+    """Reject pairs whose new caption shows a model's known faults, each with its own reason (section 3.1.2).
 
     - `recaption_refused`: the model or its provider declined, or the text says so (`refusal_openings`, and anywhere
       `refusal_phrases`).

@@ -27,7 +27,7 @@ READ = {
 class TextInImage(Stage):
     """Read what is written in each image, and measure what share of it the writing takes.
 
-    An image without edges is not read: it has no text. This spares the reader blank and smooth images only (2 ms in
+    An image without edges is not read: it has no text. This skips blank and smooth images only (2 ms in
     place of some 50); photographs have edges. The smallest and faintest word that RapidOCR read in renderings of 736
     pixels had an edge share of 0.0002.
     """

@@ -377,7 +377,7 @@ def test_files_that_hold_no_document_are_failed_by_name(tmp_path: Path) -> None:
         "empty.jsonl": "no document in it",
         "long.html": "a page of more than 1000000 bytes",
         "deep.html": "tags nested more than 2000 deep",
-        "gone.jsonl": "not there",
+        "gone.jsonl": "not found",
         "pipe.html": "not a plain file",
     }
 

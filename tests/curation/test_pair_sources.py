@@ -72,7 +72,7 @@ def test_a_glob_takes_files_and_folders(tmp_path: Path) -> None:
     ("path", "said"),
     [
         ("", "source.path is empty"),
-        ("nowhere", "there is no"),
+        ("nowhere", "not found"),
         ("nowhere/*.tar", "no pairs in"),
         ("images", "no pairs in"),
         ("images/a.jpg", "known are .tar .parquet .arrow .jsonl"),

@@ -190,7 +190,7 @@ def test_every_mistake_is_named_at_once() -> None:
 
 def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
     name = recipe(tmp_path, "extends: speech\nsource:\n  path: a\n  path: b\n")
-    with pytest.raises(RecipeError, match=r"mine.yaml: key 'path' stands twice .*line 3"):
+    with pytest.raises(RecipeError, match=r"mine.yaml: key 'path' appears twice .*line 3"):
         read_recipe(name)
 
 

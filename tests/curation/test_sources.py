@@ -220,7 +220,7 @@ BAD_ROWS = [
 
 
 @pytest.mark.parametrize(("line", "says"), BAD_ROWS)
-def test_a_row_that_cannot_be_meant_is_one_failed_row(tmp_path: Path, line: bytes, says: str) -> None:
+def test_an_invalid_row_is_one_failed_row(tmp_path: Path, line: bytes, says: str) -> None:
     path = manifest(tmp_path / "list.jsonl", {"path": "x.wav"}, line, {"path": "y.wav"})
     rows = Scan()(list_source(Source(path=str(path)))).to_pylist()
     (bad,) = [row for row in rows if row["name"] not in ("x.wav", "y.wav")]

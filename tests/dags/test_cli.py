@@ -182,7 +182,7 @@ def test_running_again_computes_nothing_and_makes_no_version(finished: Path, cor
 
 def test_status_lists_versions(finished: Path, tmp_path: Path) -> None:
     assert re.search(r"speech/1 .* yes", curate("status", "--store", finished).stdout)
-    assert "there is no store at" in complaint("status", "--store", tmp_path / "nothing", code=4)
+    assert "no store at" in complaint("status", "--store", tmp_path / "nothing", code=4)
 
 
 def ask(store: Path, sql: str) -> Done:

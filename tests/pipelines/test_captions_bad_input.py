@@ -338,7 +338,7 @@ OF_TARS: dict[str, str] = {
     "missing.tar/no-text.jpg": "caption_empty",
     "missing.tar/no-image.txt": "no image; there are: txt",
     "missing.tar/two.jpg": "more images than one",
-    "twice.tar/which.jpg": "stands in it twice",
+    "twice.tar/which.jpg": "appears twice in it",
     "names.tar/link.jpg": "a link, which is not followed",
     "names.tar/hard.jpg": "a hard link",
     "names.tar/device.jpg": "a device",

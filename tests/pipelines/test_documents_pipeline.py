@@ -245,9 +245,9 @@ def test_preserved_order_and_other_switches_are_recipe_keys(corpus: Corpus) -> N
     bare = documents(recipe(corpus, "repeats={documents: false, in_document: null, images: null}"))
     assert not {"duplicates", "spread"} & {node.name for node in bare.nodes}
     assert not any(isinstance(stage, TextsDigest) for stage in bare.stages())
-    with pytest.raises(RecipeError, match="density: wants clusters"):
+    with pytest.raises(RecipeError, match="density: requires clusters"):
         recipe(corpus, "clusters=null")
-    with pytest.raises(RecipeError, match="score_weights: beauty is none of"):
+    with pytest.raises(RecipeError, match="score_weights: beauty is not one of"):
         recipe(corpus, "density.score_weights.beauty=1")
 
 

@@ -292,7 +292,7 @@ class Largest(Stage):
 
 @dataclass(frozen=True)
 class Encode(Stage):
-    """A payload for each row, and what a version wants to know of it."""
+    """A payload for each row, and what a version records of it."""
 
     reads = ("value", "largest")
     writes = ("payload", "duration_s", "language", "licence", "consent", "task", "text")

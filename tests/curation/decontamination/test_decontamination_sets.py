@@ -86,7 +86,7 @@ def test_a_path_in_a_table_leads_to_a_file_below_its_folder_or_nowhere(tmp_path:
     (tmp_path / "outside.png").write_bytes(b"x")
     os.symlink(tmp_path / "outside.png", folder / "link.png")
     (folder / "val.jsonl").write_text(json.dumps({"image": path}))
-    with pytest.raises(EvaluationSetError, match=r"val\.jsonl:1: .*(not below|not there)"):
+    with pytest.raises(EvaluationSetError, match=r"val\.jsonl:1: .*(not below|not found)"):
         list(EvaluationSet("val", str(folder / "val.jsonl"), image="image").media("image"))
 
 
@@ -160,5 +160,5 @@ def test_a_set_is_used_for_what_it_holds_and_one_of_no_use_is_refused(tmp_path: 
     assert len(both.image(ImageQuality())) == 1
     assert [stage.sets for stage in both.audio() if isinstance(stage, AudioOverlap)] == [(libri,)]
     both.require("text", "audio")
-    with pytest.raises(RecipeError, match="libri holds nothing that is compared: text, image"):
+    with pytest.raises(RecipeError, match="libri has nothing to compare: text, image"):
         both.require("text", "image")

@@ -86,7 +86,7 @@ def test_an_image_is_sent_as_its_own_bytes_between_the_texts(store: Store) -> No
 
 @pytest.mark.parametrize("data", [b"", b"<svg onload=x>", b"II*\0tiff", b"RIFF1234WAVE"])
 def test_an_image_of_another_type_is_not_sent(data: bytes) -> None:
-    with pytest.raises(MediaError, match="neither JPEG, PNG, WebP nor GIF"):
+    with pytest.raises(MediaError, match="not JPEG, PNG, WebP or GIF"):
         EncodedImage.of(data)
 
 
@@ -420,7 +420,7 @@ def test_a_missing_key_or_model_is_missed_before_the_run(monkeypatch: pytest.Mon
         {"concurrency": 0},
     ],
 )
-def test_an_engine_that_cannot_be_meant_is_refused(fields: dict[str, Any]) -> None:
+def test_an_invalid_engine_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"base_url|extra_body|concurrency") as raised:
         OpenAiChat(**fields)
     assert "sk-1" not in str(raised.value)

@@ -172,7 +172,7 @@ def test_the_area_is_that_of_the_definition() -> None:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as open_clip wants it, with a random SigLIP of two small towers."""
+    """A folder as open_clip requires it, with a random SigLIP of two small towers."""
     pytest.importorskip("torch")
     if reason := missing_package(OpenClip.packages, OpenClip.extra):
         pytest.skip(reason)

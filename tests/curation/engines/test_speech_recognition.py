@@ -164,7 +164,7 @@ def test_a_recipe_names_its_recogniser() -> None:
         ({"engine": "faster-whisper", "batch_size": 0}, "batch_size"),
     ],
 )
-def test_a_recogniser_that_cannot_be_meant_is_refused(recipe: dict[str, Any], complaint: str) -> None:
+def test_an_invalid_recogniser_is_refused(recipe: dict[str, Any], complaint: str) -> None:
     with pytest.raises(pydantic.ValidationError, match=complaint):
         pydantic.TypeAdapter(AnyRecogniser).validate_python(recipe)
 
@@ -328,7 +328,7 @@ def write_checkpoint(path: Path, n_vocab: int) -> Path:
 
 @pytest.fixture(scope="module")
 def converted(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same weights as a folder that CTranslate2 reads, with the tokenizer that faster-whisper wants."""
+    """The same weights as a folder that CTranslate2 reads, with the tokenizer that faster-whisper requires."""
     return write_converted(checkpoint, tmp_path_factory.mktemp("ctranslate2"), "multilingual")
 
 

@@ -139,9 +139,7 @@ def test_an_empty_file_has_no_cues(tmp_path: Path, name: str) -> None:
         ("a.doc", "x", "subtitles end in .srt, .vtt, .json, .txt"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_with_its_place(
-    tmp_path: Path, name: str, content: str | bytes, named: str
-) -> None:
+def test_what_is_invalid_is_refused_with_its_place(tmp_path: Path, name: str, content: str | bytes, named: str) -> None:
     path = written(tmp_path, name, content)
     with pytest.raises(MediaError) as error:
         read_subtitles(path)

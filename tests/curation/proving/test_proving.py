@@ -187,7 +187,7 @@ def test_only_marks_that_close_something_count() -> None:
         ('{"type": "recording", "file": "c.wav", "duration_s": 9, "sped": []}', "sped"),
     ],
 )
-def test_a_truth_that_cannot_be_meant_is_named(tmp_path: Path, line: str, complaint: str) -> None:
+def test_an_invalid_truth_is_named(tmp_path: Path, line: str, complaint: str) -> None:
     (tmp_path / "corpus.json").write_text('{"format": 1}')
     (tmp_path / "truth.jsonl").write_text('{"type": "recording", "file": "a.wav", "duration_s": 9}\n' + line + "\n")
     with pytest.raises(SourceError, match=complaint):

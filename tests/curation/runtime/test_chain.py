@@ -172,7 +172,7 @@ def test_a_stage_that_breaks_its_contract_is_named(stage: Stage, message: str) -
 
 
 def test_a_made_row_with_the_id_of_one_that_is_decided_is_a_defect() -> None:
-    with pytest.raises(StageError, match="Makes made the row item-0001, which is there already"):
+    with pytest.raises(StageError, match="Makes made the row item-0001, which already exists"):
         run_chain("node", [Above(1), Makes(row_id="item-0001")], items([1, 2]))
 
 

@@ -150,7 +150,7 @@ def test_a_long_run_of_courtesies_takes_no_time() -> None:
     assert decisions({"text": "bye " * 400 + "x", "second": "", "speech_s": 900.0}) == ["looped_transcript"]
 
 
-def test_silence_wants_both_no_speech_and_low_confidence() -> None:
+def test_silence_requires_both_no_speech_and_low_confidence() -> None:
     assert decisions(
         {"text": PLAIN, "no_speech": 0.8, "confidence": -1.4},
         {"text": PLAIN, "no_speech": 0.8, "confidence": -0.3},

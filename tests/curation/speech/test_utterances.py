@@ -243,7 +243,7 @@ def with_sidecar(path: Path | None) -> pa.Table:
     return pa.Table.from_pylist([row | {"sidecar": None if path is None else str(path)}])
 
 
-def test_a_sidecar_that_nobody_wants_is_not_opened(tmp_path: Path) -> None:
+def test_a_sidecar_that_is_not_required_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.srt")  # to open it would wait for ever
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     for path in (tmp_path / "pipe.srt", tmp_path / "latin.txt", tmp_path / "gone.srt", None):

@@ -27,7 +27,7 @@ def test_parts_of_a_recipe_that_was_given_up_are_garbage_and_those_of_versions_a
     assert run_toy(pipeline(items(range(12))), store) == (read_version(store, "toy"), False)
 
 
-def test_the_command_only_tells_unless_it_is_told_to_delete(tmp_path: Path) -> None:
+def test_the_command_only_reports_unless_it_is_asked_to_delete(tmp_path: Path) -> None:
     store = Store(tmp_path)
     run_toy(pipeline(items(range(4))), store)
     store.create("parts/given-up/unit/receipt.json", b"{}")

@@ -133,7 +133,7 @@ def test_parts_that_cannot_be_told_apart_fail_together(tmp_path: Path) -> None:
     write_tar(tmp_path / "x.tar", one, two, text, other, *sample(3))
     good, bad = entries_of(tmp_path)
     assert captions(good) == ["caption 3"]
-    assert "stands in it twice" in said(bad)[0]
+    assert "appears twice in it" in said(bad)[0]
 
 
 def test_samples_with_missing_parts_are_told_one_by_one(tmp_path: Path) -> None:

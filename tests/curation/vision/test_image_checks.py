@@ -302,7 +302,7 @@ def test_a_measure_does_not_depend_on_its_neighbours() -> None:
     assert together.select(columns).to_pylist() == alone[::-1]
 
 
-def test_recipes_that_cannot_be_meant_are_refused() -> None:
+def test_invalid_recipes_are_refused() -> None:
     with pytest.raises(RecipeError, match="'xyz' is not 16 hexadecimal digits"):
         UsableImage(known_placeholders=("xyz",))
     with pytest.raises(RecipeError, match="side"):

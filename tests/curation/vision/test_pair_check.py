@@ -245,7 +245,7 @@ def test_no_rows_and_rows_that_all_fail_have_the_columns_too(tmp_path: Path) -> 
         (lambda: EmbedImage(TINY, side=0), "side"),
     ],
 )
-def test_recipes_that_cannot_be_meant_are_refused(make: Any, key: str) -> None:
+def test_invalid_recipes_are_refused(make: Any, key: str) -> None:
     with pytest.raises(RecipeError, match=key):
         make()
 
