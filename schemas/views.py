@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
-from schemas.concepts import CONCEPT_BALANCE, KEEP_PROBABILITY, TAIL_COVERAGE
+from schemas.concepts import CONCEPT_BALANCE, CONCEPT_COVERAGE, KEEP_PROBABILITY, TAIL_COVERAGE
 from schemas.document_samples import DOCUMENT_SAMPLE
 from schemas.documents import DOCUMENT, DOCUMENT_ENTRY, DOCUMENT_LISTING, NODE
 from schemas.fields import field
@@ -85,9 +85,10 @@ VIEWS: Mapping[str, Mapping[str, pa.Schema]] = {
     "captions": {
         "listing": _rows(PAIR_LISTING),
         "entries": _rows(ENTRY),
-        "scan": _rows(one for one in PAIR if one.name != "occurrences"),
+        "scan": _rows(one for one in PAIR if one.name not in ("occurrences", "source_caption")),
         "pairs": _rows(PAIR),
         "checked": _rows(PAIR),
+        "concept_coverage": CONCEPT_COVERAGE,
         "duplicates": _table(_duplicate("perceptual")),
         "matched": _rows(PAIR, *_MATCHED),
         "clusters": _table(CLUSTERED),

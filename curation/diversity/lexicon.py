@@ -219,8 +219,10 @@ def write_lexicon(lexicon: pa.Table, path: Path) -> None:
     Raises:
         SourceError: it cannot be written there.
     """
+    sink = pa.BufferOutputStream()
+    pq.write_table(lexicon.cast(LEXICON.with_metadata(_metadata())), sink)
     try:
-        pq.write_table(lexicon.cast(LEXICON.with_metadata(_metadata())), path)
+        path.write_bytes(sink.getvalue())  # Arrow itself does not say that a disk is full
     except OSError as error:
         raise SourceError(f"lexicon {path} cannot be written: {error}") from error
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from curation.engines.engine import Engine, loaded
 from curation.hashing import digest, file_digest
+from curation.paths import RecipePath
 
 Pixels = NDArray[np.uint8]
 """RGB [height, width, 3]."""
@@ -53,7 +54,7 @@ class OpenNsfw(ImageSafety):
     )
 
     engine: Literal["opennsfw"] = "opennsfw"
-    model_path: str | None = None
+    model_path: RecipePath | None = None
     """Weights of yours in the same form; None takes those of the package."""
 
     def missing(self) -> str | None:

@@ -289,7 +289,7 @@ class Store:
             StoreError: when the disk is full or the store refuses; nothing is left under the name.
         """
         if not self.is_local:
-            return self._put(name, data) or self.read(name) == data
+            return self._put(name, data) or self._holds(name, data)
         folder, _, last = object_name(name).rpartition("/")
         with self._committing(folder, lambda: last, name) as (file, won):
             file.write(data)
@@ -297,7 +297,16 @@ class Store:
 
     def ensure(self, name: str, data: bytes) -> bool:
         """Put an object unless it is there. True if it holds `data` now, False if it holds something else."""
-        return self.create(name, data) or self.read(name) == data
+        return self.create(name, data) or self._holds(name, data)
+
+    def _holds(self, name: str, data: bytes) -> bool:
+        """Whether an object has these very bytes; one that is gone by now has not."""
+        try:
+            return self.read(name) == data
+        except StoreError:
+            if self.exists(name):
+                raise
+            return False
 
     @contextmanager
     def writing(self, name: str) -> Iterator[IO[bytes]]:

@@ -179,7 +179,7 @@ def test_a_package_that_is_missing_is_said_with_the_command_that_installs_it(req
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     done = curate("lexicon", str(tmp_path / "nowhere" / "out.parquet"), "--starter")
-    assert done.code == 2 and "does not exist" in " ".join(done.err.split())
+    assert done.code == 2 and "make it first" in " ".join(done.err.split())
 
 
 def test_function_words_are_lists_of_words_without_content() -> None:

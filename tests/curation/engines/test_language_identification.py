@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from curation.engines.engine import loaded
 from curation.engines.language_identification import Identified, LangId, LanguageIdentifier
+from curation.errors import ResourceMissing
 
 SENTENCES = {
     "en": "An old fisherman mends his net in the harbour while his dog sleeps",
@@ -81,7 +82,7 @@ def test_candidates_are_the_only_answers() -> None:
     (german,) = engine.identify([SENTENCES["de"]])
     assert set(german.probabilities) <= {"en", "zh"}
     assert engine.fingerprint() != LangId().fingerprint()
-    with pytest.raises(ValueError, match="xx"):
+    with pytest.raises(ResourceMissing, match="xx"):
         LangId(candidates=("xx",)).identify(["text"])
 
 
