@@ -158,6 +158,40 @@ def quotes(path: Path) -> None:
     path.write_bytes(b'image_path,caption\na.jpg,"' + b'""' * 30_000_000 + b'"\n')
 
 
+def packed_lines(path: Path) -> None:
+    """20 GB of empty lines that ZSTD packs to 2 MB."""
+    _packed(path, b"", b"\n" * (1 << 20), 20_000)
+
+
+def packed_table(path: Path) -> None:
+    """A CSV file of 20 GB that ZSTD packs to 2 MB."""
+    _packed(path, b"image_path,caption\n", b"good.png,a\n" * 100_000, 20_000)
+
+
+def coco_texts(path: Path) -> None:
+    """100 M captions of images that are not there, as COCO has them: 4 GB, which ZSTD packs."""
+    start = b'{"images": [{"id": 1, "file_name": "good.png"}], "annotations": [{"image_id": 1, "caption": "a"}'
+    _packed(path, start, b"".join(b',{"image_id":%d,"caption":""}' % n for n in range(100_000)), 1_000, b"]}")
+
+
+def json_wide(path: Path) -> None:
+    """A list whose one object has 5 M empty objects."""
+    path.write_bytes(b'[{"image": "good.png", "caption": "a", "more": [' + b"{}," * 5_000_000 + b"0]}]")
+
+
+def json_records(path: Path) -> None:
+    """A list of 5 M empty objects behind one that has a pair."""
+    path.write_bytes(b'[{"image": "good.png", "caption": "a"}' + b",{}" * 5_000_000 + b"]")
+
+
+def _packed(path: Path, start: bytes, piece: bytes, times: int, end: bytes = b"") -> None:
+    with pa.CompressedOutputStream(str(path), "zstd") as stream:
+        stream.write(start)
+        for _ in range(times):
+            stream.write(piece)
+        stream.write(end)
+
+
 def tar_members(path: Path) -> None:
     """100,000 members of nothing, of one sample: a part for each."""
     with path.open("wb") as file:
@@ -264,6 +298,36 @@ def html_words(path: Path) -> None:
     path.write_bytes(b"<p>" + b"a  " * 20_000_000)
 
 
+def html_lines(path: Path) -> None:
+    """A page of 20 M lines."""
+    path.write_bytes(b"<pre>" + b"ab\n" * 20_000_000)
+
+
+def html_paragraphs(path: Path) -> None:
+    """A page of 15 M paragraphs between two tags."""
+    path.write_bytes(b"<pre>" + b"ab\n\n" * 15_000_000)
+
+
+def html_unspaced(path: Path) -> None:
+    """A page of one line, 20 M characters of two scripts in turn."""
+    path.write_bytes(b"<p>" + "\u5b57\u0436".encode() * 12_000_000)
+
+
+def html_title(path: Path) -> None:
+    """A title of 30 M words."""
+    path.write_bytes(b"<title>" + b"a " * 30_000_000 + b"</title><p>text")
+
+
+def html_broken(path: Path) -> None:
+    """30 M letters with accents, and one byte that is not UTF-8."""
+    path.write_bytes(b"<p>\xff" + "\u00e9".encode() * 30_000_000)
+
+
+def document_lines(path: Path) -> None:
+    """20 GB of empty lines that ZSTD packs to 2 MB."""
+    packed_lines(path)
+
+
 def document_dictionary(path: Path) -> None:
     """A million documents of one text of 10 kB: 10 GB."""
     lists = pa.ListArray.from_arrays(pa.array(range(1_000_001), pa.int32()), _copies(VALUE, 1_000_000))
@@ -324,9 +388,15 @@ BOMBS = {
         ("captions", ".arrow", (nested_deep, runs, views, packed)),
         ("captions", ".jsonl", (deep_json, wide_json, long_line)),
         ("captions", ".csv", (long_field, quotes)),
+        ("captions", ".jsonl.zst", (packed_lines,)),
+        ("captions", ".csv.zst", (packed_table,)),
+        ("captions", ".json.zst", (coco_texts,)),
+        ("captions", ".json", (json_wide, json_records)),
         ("captions", ".tar", (tar_members, tar_samples, tar_holes, tar_names, tar_claim)),
         ("captions", ".tar", (png_pixels, png_text, png_profile)),
-        ("documents", ".html", (html_nested, html_attributes, html_text, html_words)),
+        ("documents", ".html", (html_nested, html_attributes, html_text, html_words, html_lines, html_paragraphs)),
+        ("documents", ".html", (html_unspaced, html_title, html_broken)),
+        ("documents", ".jsonl.zst", (document_lines,)),
         ("documents", ".parquet", (document_dictionary, document_nested)),
         ("documents", ".arrow", (document_runs,)),
         ("documents", ".jsonl", (document_json, document_deep)),

@@ -32,7 +32,7 @@ from curation.media.document_records import (
 from curation.media.html_pages import DROPPED, MAX_DEPTH, Page, PageImage, read_page
 from curation.media.json_records import json_records
 from curation.media.parquet_batches import parquet_batches
-from curation.media.text_tables import json_too_large, opened
+from curation.media.text_tables import LINE_BYTES, SPLIT, json_too_large, opened
 from curation.rows import source_id
 
 ROWS_AT_ONCE = 16
@@ -118,11 +118,13 @@ def read_documents(
 
 
 def _lines(path: str, max_bytes: int) -> Iterator[tuple[int, dict[str, Any] | MediaError]]:
+    work = file_budget(path, MAX_WORK_BYTES, SPLIT)
     with _opened(path) as file:
         number = 0
         try:
             while line := file.readline(max_bytes + 1):
                 number += 1
+                work.take(LINE_BYTES)
                 if len(line) > max_bytes:
                     while line and not line.endswith(b"\n"):
                         line = file.readline(max_bytes)

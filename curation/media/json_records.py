@@ -5,6 +5,7 @@ twice.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,10 +13,19 @@ import pyarrow as pa
 
 from curation.errors import MediaError
 from curation.media.decoded import MAX_WORK_BYTES, ROW_BYTES, file_budget
-from curation.media.text_tables import BOM, MAX_DEPTH, SPLIT, NumberedRecord, is_deeper, json_too_large, opened
+from curation.media.text_tables import (
+    BOM,
+    LINE_BYTES,
+    MAX_DEPTH,
+    SPLIT,
+    NumberedRecord,
+    is_deeper,
+    json_too_large,
+    opened,
+)
 
 CHUNK_CHARACTERS = 1 << 16
-_SPACE = " \t\r\n"
+_MARK = re.compile(r"[^ \t\r\n]")
 
 IMAGE_MARK = "<image>"
 """Where a conversation shows its image."""
@@ -102,21 +112,22 @@ def _checked(value: Any) -> dict[str, Any] | str:
 def _items(path: str, max_bytes: int) -> Iterator[tuple[str | None, Any]]:
     """The values of a list, with no key; of an object those of its lists, each with the list's key."""
     text = _Text(path, max_bytes)
+    work = file_budget(path, MAX_WORK_BYTES, SPLIT)
     try:
         match text.mark():
             case "[":
                 for value in text.values():
+                    work.take(LINE_BYTES)
                     yield None, value
             case "{":
-                while (mark := text.mark()) != "}":
-                    if mark == ",":
-                        continue
-                    text.back()
+                for _ in text.items("}"):
+                    work.take(LINE_BYTES)
                     key = text.value()
                     if text.mark() != ":":
                         raise ValueError("a name without a value")
                     if text.mark() == "[":
                         for value in text.values():
+                            work.take(LINE_BYTES)
                             yield str(key), value
                     else:
                         text.back()
@@ -155,10 +166,10 @@ class _Text:
     def mark(self) -> str:
         """The next character that is no space; "" at the end is an error."""
         while True:
-            while self._at < len(self._window):
-                self._at += 1
-                if self._window[self._at - 1] not in _SPACE:
-                    return self._window[self._at - 1]
+            if found := _MARK.search(self._window, self._at):
+                self._at = found.end()
+                return found.group()
+            self._at = len(self._window)
             if not self._more():
                 raise ValueError("it ends early")
 
@@ -168,10 +179,19 @@ class _Text:
 
     def values(self) -> Iterator[Any]:
         """The values of a list whose bracket was read."""
-        while (mark := self.mark()) != "]":
+        for _ in self.items("]"):
+            yield self.value()
+
+    def items(self, end: str) -> Iterator[None]:
+        """Stop before each item, until the end; commas between them are passed over."""
+        before = ","
+        while (mark := self.mark()) != end:
             if mark != ",":
                 self.back()
-                yield self.value()
+                yield
+            elif before == ",":
+                raise ValueError("a comma, and no value before it")
+            before = mark
 
     def value(self) -> Any:
         """The value that begins here."""

@@ -24,6 +24,8 @@ PACKINGS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 MAX_RECORD_BYTES = 1 << 24
 READ_AT_ONCE = 1 << 20
 SPLIT = "split the file"
+LINE_BYTES = 64
+"""What a line or a value counts for, however short, of what a file may take: time goes by them, not by their bytes."""
 
 MAX_DEPTH = 100
 """Of objects and lists in one another."""
@@ -79,10 +81,12 @@ def json_lines(path: str, max_bytes: int) -> Iterator[NumberedRecord]:
         MediaError: the file cannot be read.
     """
     try:
+        work = file_budget(path, MAX_WORK_BYTES, SPLIT)
         with opened(path) as file:
             number = 0
             while line := file.readline(max_bytes + 1):
                 number += 1
+                work.take(LINE_BYTES)
                 if number == 1:
                     line = line.removeprefix(BOM)
                 if len(line) > max_bytes and not line.endswith(b"\n"):
@@ -166,7 +170,9 @@ def csv_records(path: str, separator: bytes = b",", max_bytes: int = MAX_RECORD_
         fields = _Fields(separator, max_bytes)
         header, at = _header(path, data, fields)
         number = 1 + _line_ends(data, 0, at)
+        work = file_budget(path, MAX_WORK_BYTES, SPLIT)
         while at < len(data):
+            work.take(LINE_BYTES)
             values, behind = fields.of_record(data, at)
             if isinstance(values, list) and len(values) != len(header) and values != [None]:
                 values = f"{len(values)} fields, where the header has {len(header)}"
