@@ -277,7 +277,7 @@ def image_nodes(folder: Path, html: str) -> list[dict[str, object]]:
     (folder / "pages").mkdir()
     page = folder / "pages" / "page.html"
     page.write_text(f"<p>text{html}")
-    file = {"uri": str(page), "name": "page.html", "format": "html", "folder": str(folder), "images": str(page.parent), "roots": []}
+    file = {"uri": str(page), "name": "page.html", "format": "html", "folder": str(folder), "images": str(page.parent)}
     file |= {"roots": [str(folder)]}
     (found,) = read_documents(file)
     return [node for node in found.fields["nodes"] if node["node_kind"] == "image"]
