@@ -5,7 +5,6 @@ Memory is measured of a process of its own, and of those that it starts.
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from curation.audit.views import ask, open_views
 from curation.document_sources import DocumentSource, list_documents
 from curation.documents.reading import ReadDocuments
 from curation.errors import SourceError
+from curation.media import html_walk
 from curation.media.decoded import MAX_FILE_BYTES, MAX_ROW_BYTES, bounded_slices, row_bytes
 from curation.media.parquet_batches import parquet_batches, rows_at_once
 from curation.media.places import read_place
@@ -33,7 +33,7 @@ from curation.store.objects import Store
 from curation.store.versions import read_version
 from curation.vision.entries import read_entries
 from tests.support.small_corpus import speak_corpus
-from tests.support.small_pairs import QUIET, caption, pairs, write_tars
+from tests.support.small_pairs import QUIET, caption, image_bytes, pairs, write_tars
 
 ROOT = Path(__file__).parents[2]
 SLOT_BYTES = 2_000_000_000
@@ -46,30 +46,16 @@ QUICK = (
 )
 PAGES = ("html_attributes", "html_words", "html_lines", "html_unspaced", "html_title", "html_broken")
 """Large, and pages like any other."""
-HOURS = ("nulls", "many_columns", "json_records", "tar_samples")
-"""Left out of whole runs: they have rows by the million, which fail one by one and take long."""
-
-
-def read_one(name: str, folder: str) -> dict[str, Any]:
-    """The ledger of a bomb and a good file that are read together, and the most memory that it took."""
-    bomb, path = BOMBS[name], Path(folder)
-    bomb.write(path / bomb.file)
-    good_file(bomb.pipeline, path)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if bomb.pipeline == "captions":
-        source = PairSource(path=folder)
-        listing = list_pairs(source)
-        ledger = run_chain("read", [read_entries(source)], listing, together="root").ledger
-    else:
-        listing = list_documents(DocumentSource(path=folder))
-        ledger = run_chain("read", [ReadDocuments()], listing, together="root").ledger
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"ledger": ledger.slice(0, 5000).to_pylist(), "made_first": before * 1024, "peak": peak * 1024}
+NOT_TOGETHER = (
+    *("nulls", "many_columns", "json_records", "tar_samples"),
+    *("html_lines", "html_unspaced", "html_title", "html_broken"),
+)
+"""Left out of whole runs: they take long; or are honest texts of 60 MB, of which a unit of documents holds copies."""
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_a_bomb_costs_its_file_named_and_the_good_one_beside_it_is_kept(tmp_path: Path, name: str) -> None:
-    code = "import json, sys, test_bombs; print(json.dumps(test_bombs.read_one(*sys.argv[1:])))"
+    code = "import json, sys, benchmarks.bombs as b; print(json.dumps(b.read_one(*sys.argv[1:])))"
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code, name, str(tmp_path)]
     done = subprocess.run(command, env=env, timeout=300, check=False, capture_output=True)
@@ -92,7 +78,7 @@ def bombs_beside_good_files(pipeline: str, folder: Path) -> list[str]:
     """The settings of a run over bombs of a pipeline and files that are good."""
     folder.mkdir()
     for bomb in BOMBS.values():
-        if bomb.pipeline == pipeline and bomb.write.__name__ not in HOURS:
+        if bomb.pipeline == pipeline and bomb.write.__name__ not in NOT_TOGETHER:
             bomb.write(folder / bomb.file)
     sets = [f"source.path={folder}", "max_failed_share=1.0"]
     match pipeline:
@@ -100,7 +86,11 @@ def bombs_beside_good_files(pipeline: str, folder: Path) -> list[str]:
             write_tars(folder / "good", pairs(6))
             return [*sets, *QUIET]
         case "documents":
-            (folder / "good.html").write_text("".join(f"<p>{caption(number)}" for number in range(40)))
+            for number in range(3):
+                (folder / f"{number}.jpg").write_bytes(image_bytes(number))
+            images = [f"<img src={number}.jpg>" for number in range(3)] + [""] * 17
+            page = "".join(f"<p>{caption(number)}{image}" for number, image in enumerate(images))
+            (folder / "good.html").write_text(page)
             return [*sets, "embedder=null"]
         case _:
             speak_corpus(folder)
@@ -255,3 +245,30 @@ def test_a_row_of_a_list_that_is_too_large_is_named_and_its_neighbours_are_read(
     (failed,) = [row for row in ledger if row["verdict"] == "failed"]
     assert "rows.parquet:1: a row of 3" in failed["error"] and f"more than {MAX_ROW_BYTES}" in failed["error"]
     assert sum(row["verdict"] == "kept" and row["kind"] == "entry" for row in ledger) == 2
+
+
+@given(st.text(alphabet="a b\t\n\r\f\v\u00a0\u5b57.", max_size=200))
+def test_a_long_text_of_a_page_is_read_as_a_short_one(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        short = html_walk._lines(text), html_walk.plain(text)
+        patch.setattr(html_walk, "LONG_TEXT", 0)
+        assert (html_walk._lines(text), html_walk.plain(text)) == short
+
+
+def test_a_first_look_too_fails_a_file_that_unfolds_too_far_as_a_whole(tmp_path: Path) -> None:
+    BOMBS["dictionary"].write(tmp_path / "dictionary.parquet")
+    good_file("captions", tmp_path)
+    source = PairSource(path=str(tmp_path), max_decoded_bytes=1_000_000)
+    listing = list_pairs(source, 500)
+    ledger = run_chain("read", [read_entries(source, 500)], listing, together="kind").ledger.to_pylist()
+    (failed,) = [row for row in ledger if row["verdict"] == "failed"]
+    assert failed["kind"] == "listing" and "dictionary.parquet: it unfolds to more than" in failed["error"]
+    assert [Path(row["uri"]).name for row in ledger if row["kind"] == "entry"] == ["good.png"]
+
+
+def test_a_file_with_holes_is_read_as_far_as_one_of_its_size_on_disk(tmp_path: Path) -> None:
+    with (tmp_path / "holes.jsonl").open("wb") as file:
+        file.write(b'{"path": "a.wav"}\n')
+        file.truncate(10**12)
+    with pytest.raises(SourceError, match=r"holes\.jsonl: it unfolds to more than"):
+        list_source(Source(path=str(tmp_path / "holes.jsonl")))
