@@ -80,7 +80,7 @@ SetOption = Annotated[list[str], typer.Option("--set", help="Set a key, as in --
 StoreOption = Annotated[str, typer.Option("--store", envvar="CURATE_STORE", help="Folder or URL of the store.")]
 LimitOption = Annotated[
     int | None,
-    typer.Option("--limit", min=1, help="A first look: so many source rows (recordings, pairs, documents) in all."),
+    typer.Option("--limit", min=1, help="Process only this many source rows (recordings, pairs, documents)."),
 ]
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Dataset, if the store has several.")]
 VersionOption = Annotated[int | None, typer.Option("--version", help="Version; default: the newest.")]
