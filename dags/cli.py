@@ -405,7 +405,7 @@ def _writable(out: Path, option: str) -> None:
         if out.is_dir():
             raise RecipeError(f"{option}: {out} is a folder; name a file in it")
         if not out.parent.is_dir():
-            raise RecipeError(f"{option}: there is no folder {out.parent.absolute()}; make it first")
+            raise RecipeError(f"{option}: the folder {out.parent.absolute()} does not exist; make it first")
         if not os.access(out if out.exists() else out.parent, os.W_OK):
             raise RecipeError(f"{option}: {out} may not be written by this user")
     except (OSError, ValueError) as error:

@@ -52,7 +52,7 @@ def allowed_roots(folder: str, given: Sequence[str] = ()) -> tuple[str, ...]:
     for root in given:
         path = Path(root).expanduser()
         if not path.is_dir():
-            raise SourceError(f"source.roots: there is no folder {root}")
+            raise SourceError(f"source.roots: the folder {root} does not exist")
         roots.append(os.path.realpath(path))
     return tuple(dict.fromkeys(roots))
 

@@ -114,7 +114,7 @@ def test_a_folder_that_only_a_link_leads_to_has_the_links_name(tmp_path: Path) -
 
 def test_roots_that_are_no_folders_are_named(tmp_path: Path) -> None:
     write_tars(tmp_path, pairs(1))
-    with pytest.raises(SourceError, match=r"source\.roots: there is no folder /nowhere"):
+    with pytest.raises(SourceError, match=r"source\.roots: the folder /nowhere does not exist"):
         listed(tmp_path, roots=("/nowhere",))
 
 

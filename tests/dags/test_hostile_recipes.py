@@ -174,7 +174,7 @@ def test_a_lexicon_goes_only_where_it_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("kite\n")
     words = ("--words", f"en={tmp_path}/words.txt")
     for out, why in {
-        tmp_path / "none/lexicon.parquet": f"there is no folder {tmp_path}/none",
+        tmp_path / "none/lexicon.parquet": f"the folder {tmp_path}/none does not exist",
         tmp_path: "is a folder",
         tmp_path / ("a" * 300): "no path that can be written",
         Path("/proc/lexicon.parquet"): "",

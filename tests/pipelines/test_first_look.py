@@ -52,7 +52,7 @@ def test_large_files_are_enough_by_few(rows: list[dict[str, Any]], limit: int | 
 def test_the_help_of_limit_says_what_it_counts() -> None:
     for command in ("run", "plan"):
         text = " ".join(curate(command, "--help").out.replace("│", " ").split())
-        assert "so many source rows (recordings, pairs, documents) in all" in text
+        assert "this many source rows (recordings, pairs, documents)" in text
 
 
 def test_a_first_look_at_a_hundred_tars_takes_pairs_not_tars(tmp_path: Path) -> None:
