@@ -158,7 +158,7 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str, str, str]] = {
     "mark.jpg": (lambda: b"\xff\xd8\xff", "ImageSize", "MediaError", "jpeg"),
     "half.jpg": (lambda: image_bytes(904)[:3000], "ImageQuality", "MediaError", "truncated"),
     "half.png": (lambda: saved(patches(905), "PNG")[:-300], "ImageSize", "MediaError", "ends before"),
-    "half.webp": (lambda: saved(patches(906), "WEBP")[:-300], "ImageSize", "MediaError", "ends before"),
+    "half.webp": (lambda: saved(patches(906), "WEBP")[:-300], "ImageSize", "MediaError", "ends too early"),
     "half.gif": (lambda: saved(patches(907), "GIF")[:-300], "ImageSize", "MediaError", "ends before"),
     "flipped.png": (lambda: flipped(saved(patches(908), "PNG")), "ImageQuality", "MediaError", "checksum"),
     "flat.png": (lambda: png(0, 5, b""), "ImageSize", "MediaError", "png"),
@@ -555,7 +555,7 @@ OF_TABLES: dict[str, str] = {
     "t/b.csv:7": "1 fields",
     "t/b.csv:9": "image is no path",
     "t/empty.csv": "an empty file",
-    "t/twice.csv": "a name twice",
+    "t/twice.csv": "repeats a name",
     "loose/caf\\udce9.jpg": "not named in UTF-8 (rename it)",
     "loose/torn.jpg": "no plain file",
 }

@@ -465,6 +465,7 @@ def test_a_crowd_is_halved_once_and_grows_by_one_a_round() -> None:
 
 
 def test_nothing_is_asked_where_nothing_can_be_kept() -> None:
+    bind(None)  # a run of another test may have lent its store
     with serving(echo) as server:
         with pytest.raises(EngineMissing, match="bind"):
             chat(server.url).answer(ask("a"))

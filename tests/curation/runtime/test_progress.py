@@ -58,7 +58,7 @@ def shown(chosen: Pipeline, store: Store, runner: Runner, *, terminal: bool = Fa
 
 LINE = re.compile(
     r"^only: 0 of 1 units, 0 of 80 rows, 0:0\d left, no rows decided; "
-    r"RowByRow \d+ of 80 rows, (1\d|\d\.\d)/s, 0:\d\d left$",
+    r"RowByRow \d+ of 80 rows, (\d\d|\d\.\d)/s, 0:\d\d left$",
     re.M,
 )
 
