@@ -57,7 +57,8 @@ def run_with_a_hoarder(store: Store, runner: Runner) -> None:
 def test_inline_a_row_that_takes_too_much_memory_fails_alone_in_the_same_run(tmp_path: Path) -> None:
     """In a process of its own: what pytest holds already would be allowed for."""
     code = (
-        "import sys\nfrom tests.curation.runtime import test_memory as t\nfrom curation.runtime.inline import InlineRunner\n"
+        "import sys\nfrom tests.curation.runtime import test_memory as t\n"
+        "from curation.runtime.inline import InlineRunner\n"
         "t.run_with_a_hoarder(t.Store(sys.argv[1]), InlineRunner(60.0, t.MemoryLimits(t.LIMIT)))\n"
         "import resource\n"
         "print(max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))"
