@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
-from curation.errors import StoreError
+from curation.errors import StageError, StoreError
 from curation.sealing import unseal
 from curation.store.measures import read_measures
 from curation.store.objects import Store
-from curation.store.parts import Receipt, parse_receipt, receipt_path
+from curation.store.parts import PartFile, Receipt, check_columns, parse_receipt, receipt_path
 from curation.store.runs import read_run
 from curation.store.shard_index import index_rows
 from curation.store.tar_shards import verify_shard
@@ -26,7 +26,7 @@ def verify(store: Store, version: Version) -> Iterator[tuple[str, list[str]]]:
             if store.exists(path := receipt_path(receipt.part)):  # a listing has none; `--retry-failed` removes some
                 yield path, _faults(_same_receipt, store, path, receipt)
             for file in receipt.files.values():
-                yield file.path, _faults(store.check, file.path, file.xxh3)
+                yield file.path, _faults(_same_file, store, file)
     for file in version.files:
         yield file.path, _faults(store.check, file.path, file.xxh3)
     yield from _shards(store, version)
@@ -46,17 +46,25 @@ def _shards(store: Store, version: Version) -> Iterator[tuple[str, list[str]]]:
         index_path = f"{version.dataset}/{version.number}/index/{subset}.parquet"
         for shard in (shard for shard in version.shards if shard.subset == subset):
             try:
-                rows = index_rows(store.read_table(index_path), shard.path.rsplit("/", 1)[1])
+                index = store.read_table(index_path)
+                check_columns(index.schema, index_path, role="index")
+                rows = index_rows(index, shard.path.rsplit("/", 1)[1])
                 with store.opened(shard.path) as tar:
                     found = verify_shard(cast(BinaryIO, tar), rows, shard.sha256, shard.path)
                 yield shard.path, [str(damage) for damage in found]
-            except StoreError as error:
+            except (StoreError, StageError) as error:
                 yield shard.path, [str(error)]
 
 
 def _same_receipt(store: Store, path: str, receipt: Receipt) -> None:
     if parse_receipt(store.read(path), path).content() != receipt.content():
         raise StoreError(f"{path} is not the receipt that the version lists")
+
+
+def _same_file(store: Store, file: PartFile) -> None:
+    store.check(file.path, file.xxh3)
+    if store.is_local and file.path.endswith(".parquet"):  # elsewhere it would be brought a second time
+        check_columns(store.read_schema(file.path), file.path)
 
 
 def _unsealed(store: Store, path: str) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from curation.errors import CurateError, StoreError
 from curation.sql import identifier, literal
 from curation.store.objects import Store
-from curation.store.parts import PartFile, read_part_table
+from curation.store.parts import PartFile, check_columns, read_part_table
 from curation.store.versions import Version
 from schemas.ledger import FORMER_NAMES, LEDGER, LINEAGE
 from schemas.shards import SQL_NAMES
@@ -159,6 +159,7 @@ def _closed(store: Store, listed: Sequence[PartFile]) -> duckdb.DuckDBPyConnecti
         # A file that is missing would be worse than that: DuckDB reads a name with * or ? as a pattern then.
         for file in listed:
             store.check(file.path, file.xxh3)
+            check_columns(store.read_schema(file.path), file.path)
         paths = sorted({str(store.local_path(file.path)) for file in listed})
         connection.execute("set allowed_paths = $1", [paths])
     for setting in SETTINGS:

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.errors import RunFailed, StageError
+from curation.errors import RunFailed, StageError, StoreError
 from curation.hashing import digest, row_digests
 from curation.meter import Beat
 from curation.runtime.chain import check_chain
@@ -201,6 +201,9 @@ class Run:
         rows = self._planning_rows(sources, {unit.together, *([unit.cost] if unit.cost else ()), *subset, *shared})
         if not rows.num_rows:
             return []
+        for name in (unit.together, *([unit.cost] if unit.cost else ()), *subset):
+            if name not in rows.column_names:
+                raise StoreError(f"parts of {node.source} are damaged: no row of {sources[0].part} has {name!r}")
         joined = [joined_values(rows, table) or [path] * rows.num_rows for path, table in tables.items()]
         folder = f"parts/{node.fingerprint()}"
         parts = rows["part"].to_pylist()

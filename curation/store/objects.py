@@ -35,6 +35,8 @@ ROW_GROUP_ROWS = 4096
 """Of Parquet objects: what a unit reads of a part that holds a whole corpus, at least."""
 _checked: set[tuple[str, str, str, int, int, int, int]] = set()
 """Files on disk that this process has compared with their digests, as they were then."""
+MAX_BYTES = 1 << 53
+"""More than any object has; less than an offset may be in any system."""
 SCHEME = re.compile(r"^[a-z][a-z0-9+.-]+://")
 
 
@@ -136,17 +138,25 @@ class Store:
         return data
 
     def read_range(self, name: str, start: int, length: int, xxh3: str = "") -> bytes:
-        """`length` bytes of an object from `start` on, compared with their own digest if it is given."""
+        """`length` bytes of an object from `start` on, compared with their own digest if it is given.
+
+        Raises:
+            StoreError: naming the object that is missing, cannot be read, is damaged, or has no such bytes.
+        """
+        if not (0 <= start <= MAX_BYTES and 0 <= length <= MAX_BYTES):
+            raise StoreError(f"{name} in {self.root} cannot have {length} bytes at byte {start}: its index is damaged")
         with self._explained(f"read {name} from"):
             if self.is_local:
                 with self.local_path(name).open("rb") as file:
+                    # No more memory is taken than the file has bytes, whatever an index says.
+                    length_here = max(0, os.fstat(file.fileno()).st_size - start)
                     file.seek(start)
-                    data = file.read(length)
+                    data = file.read(min(length, length_here))
             else:
                 import obstore
 
                 data = bytes(obstore.get_range(self._remote, object_name(name), start=start, length=length))
-        if xxh3 and bytes_digest(data) != xxh3:
+        if len(data) < length or (xxh3 and bytes_digest(data) != xxh3):
             raise damaged(name, self.root, f" in the {length} bytes from byte {start}")
         return data
 
@@ -220,6 +230,13 @@ class Store:
                     return file.read(columns=wanted, use_threads=False)
                 rows = file.read_row_groups(_groups_with(file, row_ids), columns=wanted, use_threads=False)
                 return rows.filter(pc.is_in(rows["row_id"], pa.array(row_ids, pa.string())))
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"cannot read {name} from {self.root}: {_line(error)}") from error
+
+    def read_schema(self, name: str) -> pa.Schema:
+        """The columns of a Parquet object on disk; its rows are not read."""
+        try:
+            return pq.read_schema(str(self.local_path(name)))
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"cannot read {name} from {self.root}: {_line(error)}") from error
 
@@ -507,9 +524,16 @@ def _groups_with(file: pq.ParquetFile, row_ids: Sequence[str]) -> list[int]:
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """A table as Parquet; the same table gives the same bytes."""
+    """A table as Parquet; the same table gives the same bytes, whether it was computed or read from such an object."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table.combine_chunks(), sink, compression="zstd", compression_level=3, row_group_size=ROW_GROUP_ROWS)
+    pq.write_table(
+        table.combine_chunks(),
+        sink,
+        compression="zstd",
+        compression_level=3,
+        row_group_size=ROW_GROUP_ROWS,
+        use_compliant_nested_type=False,  # which would rename the values of lists, so that a copy has other bytes
+    )
     return cast(bytes, sink.getvalue().to_pybytes())
 
 

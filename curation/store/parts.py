@@ -3,7 +3,7 @@
 A unit whose receipt is there is done. Resume, retry and idempotence are this one rule.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -15,6 +15,10 @@ from curation.errors import StoreError
 from curation.hashing import bytes_digest
 from curation.sealing import seal, typed, unseal
 from curation.store.objects import Store, content_name, damaged, object_name, parquet_bytes
+from schemas.fields import field as column
+from schemas.ledger import FORMER_NAMES, LEDGER, LINEAGE
+from schemas.rows import ROW
+from schemas.shards import SHARD_INDEX
 
 PAYLOAD = "payload"
 """The column of a chain's last stage whose bytes go to the part's blob."""
@@ -34,6 +38,27 @@ class PartFile:
     xxh3: str
     rows: int = 0
 
+
+COMPANIONS: Mapping[str, tuple[str, ...]] = {
+    "ledger": ("lineage",),
+    "lineage": ("ledger",),
+    "shard": ("index",),
+    BLOB: ("rows",),
+}
+"""What a part has besides a file of some role."""
+
+ROWS = pa.schema(
+    [
+        *(one.with_nullable(True) for one in ROW),  # what is read without them is a question's, which has its own error
+        column("verdict", pa.string(), "what became of it"),
+        column("digest", pa.string(), "hash of the row; null where it was not kept"),
+    ]
+)
+EXPECTED: Mapping[str, pa.Schema] = {"ledger": LEDGER, "lineage": LINEAGE, "rows": ROWS, "index": SHARD_INDEX}
+"""Columns that a part's tables have at least, by role. Whoever wrote a store may have left out, or put in, anything."""
+
+ROW_IDS = pa.schema([column("row_id", pa.string(), "the row that it is about")])
+"""Of all other tables, such as those of a reduce: these, if they are about rows."""
 
 INFORMATIVE = ("timings", "remarks")
 """Fields of a receipt that differ between runs which do the same."""
@@ -100,11 +125,14 @@ def checked_receipt(receipt: Receipt, where: str) -> Receipt:
         steps = object_name(receipt.part).split("/")
         if len(steps) != 3 or steps[0] != "parts":
             raise StoreError(f"{receipt.part!r} is no part")
-        for file in receipt.files.values():
-            if not object_name(file.path).startswith(f"{receipt.part}/"):
-                raise StoreError(f"{file.path!r} is no file of {receipt.part}")
+        for role, file in receipt.files.items():
+            if not object_name(file.path).startswith(f"{receipt.part}/{role}-"):
+                raise StoreError(f"{file.path!r} is no {role} of {receipt.part}")
             if not file.xxh3:
                 raise StoreError(f"{file.path} has no checksum")
+        for role, others in COMPANIONS.items():
+            if role in receipt.files and (lacking := [name for name in others if name not in receipt.files]):
+                raise StoreError(f"{receipt.part} has a {role} without {lacking[0]}")
     except StoreError as error:
         raise StoreError(f"{where} is damaged: {error}") from error
     return receipt
@@ -120,8 +148,54 @@ def put_part(store: Store, receipt: Receipt) -> Receipt:
 def read_part_table(
     store: Store, file: PartFile, columns: list[str] | None = None, row_ids: Sequence[str] | None = None
 ) -> pa.Table:
-    """A table of a part, compared with its checksum (see `Store.read_table`)."""
-    return store.read_table(file.path, columns, row_ids, xxh3=file.xxh3)
+    """A table of a part, compared with its checksum (see `Store.read_table`), its columns as its role has them."""
+    table = store.read_table(file.path, columns, row_ids, xxh3=file.xxh3)
+    check_columns(table.schema, file.path, columns)
+    check_present(table, file.path)
+    return table
+
+
+def check_columns(schema: pa.Schema, path: str, columns: Sequence[str] | None = None, role: str = "") -> None:
+    """Make sure that a part's table has the columns of its role, of their types.
+
+    Args:
+        columns: those that were read; all if None.
+        role: of the table; as its name begins if it is not given.
+
+    Raises:
+        StoreError: naming the table and the column.
+    """
+    former = {new: old for old, new in FORMER_NAMES.items()}
+    for one in EXPECTED.get(role or _role(path), ROW_IDS):
+        name = one.name if one.name in schema.names else former.get(one.name, one.name)
+        if name not in schema.names:
+            if not one.nullable if columns is None else one.name in columns:
+                raise StoreError(f"{path} is damaged: it has no column {one.name!r}")
+        elif len(schema.get_all_field_indices(name)) > 1:
+            raise StoreError(f"{path} is damaged: it has two columns {name!r}")
+        elif not _alike(found := schema.field(name).type, one.type):
+            raise StoreError(f"{path} is damaged: its column {name!r} is {found}, not {one.type}")
+
+
+def check_present(table: pa.Table, path: str) -> None:
+    """Make sure that no row of a part's table lacks what every row of its role has.
+
+    Raises:
+        StoreError: naming the table and the column.
+    """
+    for one in EXPECTED.get(_role(path), ()):
+        if not one.nullable and one.name in table.column_names and table[one.name].null_count:
+            raise StoreError(f"{path} is damaged: a row of it has no {one.name!r}")
+
+
+def _role(path: str) -> str:
+    return path.rpartition("/")[2].partition("-")[0]
+
+
+def _alike(found: pa.DataType, expected: pa.DataType) -> bool:
+    """Whether a column can be used as one of another type: equal, or both texts."""
+    texts = (pa.types.is_string, pa.types.is_large_string)
+    return bool(found == expected or all(any(is_text(type_) for is_text in texts) for type_ in (found, expected)))
 
 
 def put_table(store: Store, part: str, role: str, table: pa.Table) -> PartFile:

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from curation.errors import StageError
+from curation.errors import StageError, StoreError
 from curation.hashing import bytes_digest
-from curation.store.tar_shards import IndexRow, Part, shard_split
+from curation.store.tar_shards import MAX_PART_BYTES, IndexRow, Part, shard_split
 from schemas.shards import SHARD_INDEX
 
 ROW_GROUP_ROWS = 65_536
@@ -90,12 +90,23 @@ def subset_index(tables: Iterable[pa.Table]) -> pa.Table:
 
 
 def index_rows(index: pa.Table, shard: str) -> list[IndexRow]:
-    """The rows of one shard, as `verify_shard` takes them."""
+    """The rows of one shard, as `verify_shard` takes them.
+
+    Raises:
+        StoreError: a sample whose place no shard can have: the index is of a stranger.
+    """
     table = index.filter(pc.equal(index["shard"], shard)).select(["key", "offset", "size", "parts"])
-    return [
-        IndexRow(row["key"], row["offset"], row["size"], tuple(Part(**part) for part in row["parts"]))
-        for row in table.to_pylist()
-    ]
+    rows = []
+    for row in table.to_pylist():
+        parts = tuple(Part(**part) for part in row["parts"] or ())
+        numbers = [row["offset"], row["size"], *(number for part in parts for number in (part.offset, part.size))]
+        names = [row["key"], *(name for part in parts for name in (part.extension, part.xxh3))]
+        if None in (*numbers, *names) or min(numbers) < 0 or any(part.size > MAX_PART_BYTES for part in parts):
+            raise StoreError(
+                f"the index of {shard} is damaged: sample {row['key']!r:.80} has a place that none can have"
+            )
+        rows.append(IndexRow(row["key"], row["offset"], row["size"], parts))
+    return rows
 
 
 def index_bytes(index: pa.Table) -> bytes:
