@@ -34,7 +34,7 @@ from curation.store.versions import (
     remove_folder,
     version_numbers,
 )
-from curation.store.withdrawals import WithdrawnSince, withdrawn_from
+from curation.store.withdrawals import WithdrawnSince, withdrawal_records, withdrawn_from
 from schemas.ledger import FAILED, KEPT, REJECTED, SAMPLED_OUT
 
 COVERAGE = "concept_coverage"
@@ -163,7 +163,7 @@ def put_version(draft: Version, packs: Sequence[Receipt], store: Store) -> tuple
     content = draft.content()
     while True:
         number = claim_number(store, draft.dataset, content, draft.parent or 0)
-        if set(withdrawn_from(store, draft.dataset).asked) - set(draft.withdrawn):
+        if {record.asked for record in withdrawal_records(store, draft.dataset)} - set(draft.withdrawn):
             raise WithdrawnSince(f"something was withdrawn from {draft.dataset} meanwhile; run the same command again")
         found = _put_version(draft, number, packs, store)
         if found is not None:

@@ -60,6 +60,8 @@ EXPECTED: Mapping[str, pa.Schema] = {"ledger": LEDGER, "lineage": LINEAGE, "rows
 ROW_IDS = pa.schema([column("row_id", pa.string(), "the row that it is about")])
 """Of all other tables, such as those of a reduce: these, if they are about rows."""
 
+SHARD_DETAILS = {"subset": str, "sha256": str, "samples": int}
+"""What the receipt of a shard says of it besides."""
 INFORMATIVE = ("timings", "remarks")
 """Fields of a receipt that differ between runs which do the same."""
 
@@ -133,6 +135,9 @@ def checked_receipt(receipt: Receipt, where: str) -> Receipt:
         for role, others in COMPANIONS.items():
             if role in receipt.files and (lacking := [name for name in others if name not in receipt.files]):
                 raise StoreError(f"{receipt.part} has a {role} without {lacking[0]}")
+        for name, kind in SHARD_DETAILS.items() if "shard" in receipt.files else ():
+            if not isinstance(receipt.details.get(name), kind):
+                raise StoreError(f"the details of {receipt.part} have no {name}")
     except StoreError as error:
         raise StoreError(f"{where} is damaged: {error}") from error
     return receipt

@@ -12,6 +12,7 @@ from typing import Any
 from curation.errors import StoreError
 from curation.hashing import digest
 from curation.sealing import seal, typed, unseal
+from curation.store.layout import Amount
 from curation.store.objects import Store, object_name
 from curation.store.parts import PartFile, Receipt, checked_receipt
 
@@ -165,6 +166,9 @@ def _checked(version: Version, dataset: str, number: int, path: str) -> Version:
     for node in version.nodes:
         for part in node.parts:
             checked_receipt(typed(Receipt, part, f"{path}: node {node.name!r}"), path)
+    for shelf in version.shelves:
+        for amount in (*shelf.amounts, *shelf.origins):
+            typed(Amount, amount, f"{path}: shelf {shelf.node!r}")
     packed = {file.path for node in version.nodes for part in node.parts for file in _receipt(part)["files"].values()}
     try:
         for place in (*(file.path for file in version.files), *(shard.path for shard in version.shards)):

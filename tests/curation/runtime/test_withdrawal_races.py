@@ -108,7 +108,7 @@ def against_a_run(folder: Path, at: str, node: str, runner: Runner | None) -> No
     assert run_toy(pipeline(items(range(15))), store) == (version, False)
 
 
-@pytest.mark.parametrize("moment", ["claim_number", "withdrawn_from", "version_files", "publish"])
+@pytest.mark.parametrize("moment", ["claim_number", "withdrawal_records", "version_files", "publish"])
 @pytest.mark.parametrize("before", [True, False])
 def test_what_is_withdrawn_while_a_version_is_published_is_in_none_that_follows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, before: bool

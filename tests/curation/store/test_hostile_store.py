@@ -58,6 +58,11 @@ HOSTILE: dict[str, Change] = {
     "files is a list": lambda m: some_part(m).update(files=[]),
     "counts are texts": lambda m: some_part(m).update(counts={"item": "many"}),
     "shelves are numbers": lambda m: m.update(shelves=[1]),
+    "a shelf counts texts": lambda m: m["shelves"].append(
+        {"node": "n", "source": "s", "subsets": {}, "amounts": [{"heading": 3}], "origins": []}
+    ),
+    "details without a hash": lambda m: some_part(m, "packed")["details"].update(sha256=None),
+    "details without a subset": lambda m: some_part(m, "packed").update(details={}),
     "an unknown key": lambda m: m.update(post_install="rm -rf /"),
     "recipe is null": lambda m: m.update(recipe=None),
 }
