@@ -128,18 +128,24 @@ def run_lease(store: Store, folders: Iterable[str], waits: Callable[[str], None]
 
 def held_leases(store: Store, now_s: float) -> list[Held]:
     """All leases that have not lapsed."""
-    found = []
-    for each in store.objects(FOLDER):
-        if now_s - each.modified_s > LEASE_S:
-            continue
-        kind = each.name.rsplit("/", 1)[-1].partition("-")[0]
-        try:
-            data = store.read(each.name)
-        except StoreError:
-            continue  # given back, or renewed under another name, which is put before this one goes
-        value = unseal(data, each.name, "delete it once no run goes on") | {"kind": kind}
-        found.append(typed(Held, value, each.name))
-    return found
+    while True:
+        found = [_held(store, each.name) for each in store.objects(FOLDER) if now_s - each.modified_s <= LEASE_S]
+        held = [one for one in found if one is not None]
+        if len(held) == len(found):
+            return held
+        # One was given back since the listing, or renewed under a name that the listing lacks: look again.
+
+
+def _held(store: Store, name: str) -> Held | None:
+    """A lease; None if it is gone."""
+    try:
+        data = store.read(name)
+    except StoreError:
+        if store.exists(name):
+            raise
+        return None
+    kind = name.rsplit("/", 1)[-1].partition("-")[0]
+    return typed(Held, unseal(data, name, "delete it once no run goes on") | {"kind": kind}, name)
 
 
 def lapsed_leases(store: Store, now_s: float) -> list[str]:
