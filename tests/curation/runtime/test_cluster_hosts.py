@@ -4,6 +4,7 @@ Each host is a network namespace with a host name; Ray asks for a token.
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ COUNT = 60
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    if not os.environ.get("CURATE_CLUSTER"):
+        pytest.skip("three hosts in network namespaces, each a Ray node: set CURATE_CLUSTER=1 on a quiet machine")
     if reason := lacking():
         pytest.skip(reason)
     with cluster(tmp_path_factory.mktemp("hosts"), 3) as made:
