@@ -212,7 +212,8 @@ def test_views_of_a_store_elsewhere_are_the_same(tmp_path: Path, s3: str) -> Non
         nodes = [ledger_part(store, number, old) for number, old in enumerate((True, False))]
         rows = put_table(store, "p/m", "rows", pa.table({"row_id": ["r1"], 'x" as y; --': [1]}))
         nodes.append(NodeRecord("matched", "f", [Receipt("matched", "p/m", {"rows": rows}).content()], 1))
-        index = put_table(store, "p/x", "index", pa.table({"key": ["k"], "offset": [512]}))
+        sample = {"key": "k", "shard": "train-000000.tar", "row_id": "r1", "offset": 512, "size": 1024, "parts": []}
+        index = put_table(store, "p/x", "index", pa.Table.from_pylist([sample], SHARD_INDEX))
         nodes.append(NodeRecord("packed", "f", [Receipt("packed", "p/x", {"index": index}).content()], 1))
         views = open_views(store, Version("captions", 1, None, {"pipeline": "captions"}, [], nodes, []))
         questions = (
@@ -229,5 +230,5 @@ def test_views_of_a_store_elsewhere_are_the_same(tmp_path: Path, s3: str) -> Non
     assert answers[0][:3] == [
         [{"threshold": 2.0}, {"threshold": 3.0}],
         [{"row_id": "r1", "similarity": None, "strange": 1}],
-        [{"key": "k", "first_byte": 512, "shard": None}],
+        [{"key": "k", "first_byte": 512, "shard": "train-000000.tar"}],
     ]
